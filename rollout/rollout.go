@@ -1,0 +1,122 @@
+// Package rollout is the decision core: Decide says what a rollout does next,
+// Admit says who is granted now. Both are pure: everything they know is in
+// their arguments, and the same arguments give the same answer for ever.
+//
+// Its words: rollout, policy, window, grant, decision. It never counts, stores
+// or sends anything.
+package rollout
+
+import (
+	"time"
+
+	"github.com/headgate/headgate/health"
+)
+
+// State is where a rollout stands.
+type State string
+
+// The states of a rollout. Only people lead out of halted; only a newer rollout
+// of the same product leads to superseded.
+const (
+	Running    State = "running"
+	Held       State = "held"
+	Halted     State = "halted"
+	Reverting  State = "reverting"
+	Reverted   State = "reverted"
+	Finished   State = "finished"
+	Superseded State = "superseded"
+)
+
+// next lists the states that may follow each state.
+var next = map[State][]State{
+	Running:   {Held, Halted, Reverting, Finished, Superseded},
+	Held:      {Running, Halted, Reverting, Superseded},
+	Halted:    {Running, Reverting, Superseded},
+	Reverting: {Reverted, Superseded},
+	Reverted:  {Superseded},
+	Finished:  {Halted, Reverting, Superseded},
+}
+
+// CanBecome tells whether a rollout in state s may come to state to.
+func (s State) CanBecome(to State) bool {
+	for _, n := range next[s] {
+		if n == to {
+			return true
+		}
+	}
+	return false
+}
+
+// Active tells whether another rollout of the same product must wait.
+func (s State) Active() bool { return s == Running || s == Held || s == Reverting }
+
+// Grants tells whether endpoints may be granted in this state. A finished
+// rollout still serves endpoints that come back or enrol later.
+func (s State) Grants() bool { return s == Running || s == Finished }
+
+// Pace is how far a rollout may go just now: what Decide sets and Admit obeys.
+type Pace struct {
+	Rung int64 `json:"rung"`
+	// Window is how many exposed-but-unproven endpoints there may be at once.
+	Window int64 `json:"window"`
+	// Ceiling is how many endpoints may be exposed in all.
+	Ceiling int64 `json:"ceiling"`
+	// Turn is the share of ranks that may ask (fleet.InTurn); Boost widens it when
+	// too few of those called are there.
+	Turn  float64 `json:"turn"`
+	Boost float64 `json:"boost"`
+}
+
+// Snapshot is all that a decision may depend on. It is recorded with it.
+type Snapshot struct {
+	Rollout  int64     `json:"rollout"`
+	Product  string    `json:"product"`
+	Version  string    `json:"version"`
+	Revision int64     `json:"revision"` // of the rollout, for the compare-and-swap
+	State    State     `json:"state"`
+	Policy   Policy    `json:"policy"`
+	Pace     Pace      `json:"pace"`
+	Started  time.Time `json:"started"`
+	// RungSince is when the present rung was reached, or last widened.
+	RungSince time.Time     `json:"rung_since"`
+	Floor     time.Duration `json:"floor"` // the vendor's, from the start until everyone may have it
+	// HeldBy is who holds it: empty, "engine", or an operator.
+	HeldBy string `json:"held_by,omitempty"`
+
+	Counts          health.Counts            `json:"counts"`
+	Segments        map[string]health.Counts `json:"segments,omitempty"` // by "key=value"
+	Control         health.Control           `json:"control"`
+	PreflightFailed int64                    `json:"preflight_failed"` // endpoints that refused it before activation
+	// Reverted counts exposed endpoints that are known not to run the release any
+	// more: by order or by themselves.
+	Reverted int64 `json:"reverted"`
+}
+
+// Action is what a decision does.
+type Action string
+
+// The actions.
+const (
+	Advance Action = "advance"
+	Hold    Action = "hold"
+	Halt    Action = "halt"
+	Revert  Action = "revert"
+	Finish  Action = "finish"
+)
+
+// Reason is one reason of a decision. Code is stable; Detail is for people.
+type Reason struct {
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+// Decision is what to do, why, and how the rollout stands after it.
+type Decision struct {
+	Action  Action   `json:"action"`
+	Reasons []Reason `json:"reasons"`
+	State   State    `json:"state"`
+	Pace    Pace     `json:"pace"`
+	HeldBy  string   `json:"held_by,omitempty"`
+	// Widened or climbed: RungSince becomes the decision's time.
+	NewRung bool `json:"new_rung,omitempty"`
+}
