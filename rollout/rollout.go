@@ -47,8 +47,22 @@ func (s State) CanBecome(to State) bool {
 	return false
 }
 
-// Active tells whether another rollout of the same product must wait.
-func (s State) Active() bool { return s == Running || s == Held || s == Reverting }
+// Active tells whether another rollout of the same product must wait. A
+// reverting one is not waited for: an endpoint that is dead never comes back,
+// and the fix must not wait for it. Its revert order stays in the plan.
+func (s State) Active() bool { return s == Running || s == Held }
+
+// Retires tells whether an older rollout of the same product in state older
+// ends as superseded when a newer one comes to state s: at the newer one's start
+// what was halted, at its finish everything. So the newest finished rollout
+// stays on offer, and revert orders stay in force, until something better is
+// everywhere.
+func (s State) Retires(older State) bool {
+	if s == Finished {
+		return older.CanBecome(Superseded)
+	}
+	return s == Running && older == Halted
+}
 
 // Grants tells whether endpoints may be granted in this state. A finished
 // rollout still serves endpoints that come back or enrol later.

@@ -1,0 +1,89 @@
+package rollout
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/headgate/headgate/fleet"
+	"github.com/headgate/headgate/release"
+)
+
+// Offered is what the plan must know of a rollout.
+type Offered struct {
+	Rollout int64
+	Product string
+	Version string
+	Digest  string
+	State   State
+	Pace    Pace
+	Policy  Policy
+	Seed    []byte
+}
+
+// Plan makes the plan that offers these rollouts: for each product the newest
+// rollout, the newest finished one, so that late joiners get what was good last,
+// and every revert order in force. The fastest poll and beacon among the
+// policies rule. Offers of one product stand newest first.
+func Plan(version int64, now time.Time, all []Offered) release.Plan {
+	def := DefaultPolicy()
+	p := release.Plan{
+		Schema: "headgate.plan/1", Version: version, Issued: now.UTC().Truncate(time.Microsecond),
+		Poll: def.Poll, PollJitter: def.PollJitter, Beacon: def.Beacon, Offers: []release.Offer{},
+	}
+	all = slices.Clone(all)
+	slices.SortFunc(all, func(a, b Offered) int {
+		return cmp.Or(cmp.Compare(a.Product, b.Product), cmp.Compare(b.Rollout, a.Rollout))
+	})
+	newest, base := map[string]bool{}, map[string]bool{}
+	for _, o := range all {
+		isBase := o.State == Finished && !base[o.Product]
+		if newest[o.Product] && !isBase && offers[o.State] != release.ActionRevert {
+			continue
+		}
+		newest[o.Product] = true
+		base[o.Product] = base[o.Product] || isBase
+		action, ok := offers[o.State]
+		if !ok {
+			continue
+		}
+		p.Offers = append(p.Offers, o.offer(action))
+		if o.State.Grants() || o.State == Held {
+			p.Poll, p.Beacon = min(p.Poll, o.Policy.Poll), min(p.Beacon, o.Policy.Beacon)
+			p.PollJitter = o.Policy.PollJitter
+		}
+	}
+	return p
+}
+
+// offers says what each state asks of endpoints; a superseded rollout asks
+// nothing.
+var offers = map[State]release.Action{
+	Running: release.ActionOffer, Finished: release.ActionOffer, Held: release.ActionHold,
+	Halted: release.ActionStop, Reverting: release.ActionRevert, Reverted: release.ActionRevert,
+}
+
+func (o Offered) offer(a release.Action) release.Offer {
+	out := release.Offer{
+		Rollout: o.Rollout, Product: o.Product, Version: o.Version, Digest: o.Digest, Action: a,
+		Seed: o.Seed, Turn: o.Pace.Turn, Probation: o.Policy.Probation, Ages: slices.Clone(o.Policy.Ages),
+	}
+	if o.State == Finished {
+		out.Turn = 1
+	}
+	for _, id := range o.Policy.Canaries {
+		out.First = append(out.First, RankHex(o.Seed, id))
+	}
+	return out
+}
+
+// RankHex is a rank as the plan lists it.
+func RankHex(seed []byte, endpointID string) string {
+	return fmt.Sprintf("%016x", fleet.Rank(seed, endpointID))
+}
+
+// Deadline is when an exposure granted at t that is still open becomes silent.
+func (p Policy) Deadline(t time.Time) time.Time {
+	return t.Add(p.GrantTTL.Std() + p.Probation.Std() + p.Grace.Std())
+}
