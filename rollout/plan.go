@@ -38,16 +38,16 @@ func Plan(version int64, now time.Time, all []Offered) release.Plan {
 	})
 	newest, base := map[string]bool{}, map[string]bool{}
 	for _, o := range all {
-		isBase := o.State == Finished && !base[o.Product]
-		if newest[o.Product] && !isBase && offers[o.State] != release.ActionRevert {
-			continue
-		}
-		newest[o.Product] = true
-		base[o.Product] = base[o.Product] || isBase
 		action, ok := offers[o.State]
 		if !ok {
 			continue
 		}
+		isBase := o.State == Finished && !base[o.Product]
+		if newest[o.Product] && !isBase && action != release.ActionRevert {
+			continue
+		}
+		newest[o.Product] = true
+		base[o.Product] = base[o.Product] || isBase
 		p.Offers = append(p.Offers, o.offer(action))
 		if o.State.Grants() || o.State == Held {
 			p.Poll, p.Beacon = min(p.Poll, o.Policy.Poll), min(p.Beacon, o.Policy.Beacon)
