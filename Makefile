@@ -1,0 +1,52 @@
+# Everything a developer types. `make help` lists it.
+
+export CGO_ENABLED := 0
+
+BIN     := bin/headgate
+# Pass sizes or more: make demo DEMOFLAGS="--agents 5 --simulated 1000 --keep"
+DEMOFLAGS ?=
+# How long each fuzz target runs: make fuzz FUZZTIME=10m
+FUZZTIME  ?= 1m
+# Which benchmarks: make bench BENCH=Grant
+BENCH     ?= .
+
+.PHONY: help demo build test bench verify fuzz race generate fmt setup tools clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: build ## watch Headgate stop a bad release and bring everyone home (needs only Go)
+	@$(BIN) demo $(DEMOFLAGS)
+
+build: ## build the one static binary, bin/headgate
+	@scripts/build $(BIN)
+
+test: setup ## run every test; installs PostgreSQL and ClamAV first where they are missing
+	@scripts/test
+
+bench: ## run the benchmarks
+	@scripts/bench '$(BENCH)'
+
+verify: tools ## formatting, lint, architecture, API compatibility, generated code, licences
+	@scripts/verify
+
+fuzz: ## fuzz every decoder, FUZZTIME each
+	@scripts/fuzz $(FUZZTIME)
+
+race: ## run every test under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race -timeout 30m ./...
+
+generate: tools ## regenerate what is generated
+	@scripts/generate api
+
+fmt: ## format the Go code
+	gofmt -l -w $$(git ls-files '*.go')
+
+setup: ## install what the tests need (Debian packages; root or sudo)
+	@scripts/setup
+
+tools: ## install the pinned developers' tools into .tools/
+	@scripts/tools
+
+clean: ## remove what was built; keeps .tools/
+	rm -rf bin
