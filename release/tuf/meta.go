@@ -1,0 +1,457 @@
+package tuf
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/secure-systems-lab/go-securesystemslib/cjson"
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/headgate/headgate/release"
+)
+
+// The roles beside the vendors'.
+const (
+	Root      = metadata.ROOT
+	Targets   = metadata.TARGETS
+	Snapshot  = metadata.SNAPSHOT
+	Timestamp = metadata.TIMESTAMP
+	Rollout   = "rollout"
+)
+
+// Limits in bytes of what is read, from anybody.
+const (
+	MaxRoot      = 512 << 10
+	MaxTimestamp = 16 << 10
+	MaxSnapshot  = 1 << 20
+	MaxTargets   = 4 << 20 // also each vendor's and rollout's
+)
+
+// limitOf is the size limit of a role's file.
+func limitOf(role string) int64 {
+	switch role {
+	case Root:
+		return MaxRoot
+	case Timestamp:
+		return MaxTimestamp
+	case Snapshot:
+		return MaxSnapshot
+	}
+	return MaxTargets
+}
+
+// decode reads a role's file and checks its shape, which go-tuf leaves to luck:
+// a null in the wrong place makes it panic. It checks no signature.
+func decode[T metadata.Roles](role string, b []byte) (*metadata.Metadata[T], error) {
+	if int64(len(b)) > limitOf(role) {
+		return nil, fmt.Errorf("%s: %d bytes, limit %d: %w", role, len(b), limitOf(role), ErrTooLarge)
+	}
+	// go-tuf dereferences each target while it decodes.
+	var nulls struct {
+		Signed struct {
+			Targets map[string]*struct{} `json:"targets"`
+		} `json:"signed"`
+	}
+	if err := json.Unmarshal(b, &nulls); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", role, ErrMalformed, err)
+	}
+	for name, t := range nulls.Signed.Targets {
+		if t == nil {
+			return nil, fmt.Errorf("%s: target %q is null: %w", role, name, ErrMalformed)
+		}
+	}
+	m, err := new(metadata.Metadata[T]).FromBytes(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", role, ErrMalformed, err)
+	}
+	if err := shape(&m.Signed); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", role, ErrMalformed, err)
+	}
+	return m, nil
+}
+
+func shape(signed any) error {
+	switch s := signed.(type) {
+	case *metadata.RootType:
+		if err := shapeHead(s.SpecVersion, s.Version, s.Expires); err != nil {
+			return err
+		}
+		return shapeRoot(s)
+	case *metadata.TargetsType:
+		if err := shapeHead(s.SpecVersion, s.Version, s.Expires); err != nil {
+			return err
+		}
+		return shapeTargets(s)
+	case *metadata.SnapshotType:
+		if err := shapeHead(s.SpecVersion, s.Version, s.Expires); err != nil {
+			return err
+		}
+		return shapeMeta(s.Meta, Targets)
+	case *metadata.TimestampType:
+		if err := shapeHead(s.SpecVersion, s.Version, s.Expires); err != nil {
+			return err
+		}
+		return shapeMeta(s.Meta, Snapshot)
+	}
+	panic(fmt.Sprintf("tuf: shape of %T", signed))
+}
+
+func shapeHead(spec string, version int64, expires time.Time) error {
+	if !strings.HasPrefix(spec, "1.0") {
+		return fmt.Errorf("spec_version %q, want 1.0.x", spec)
+	}
+	if version < 1 {
+		return fmt.Errorf("version %d, want 1 or more", version)
+	}
+	if expires.IsZero() {
+		return fmt.Errorf("no expires")
+	}
+	return nil
+}
+
+func shapeRoot(s *metadata.RootType) error {
+	if !s.ConsistentSnapshot {
+		return fmt.Errorf("consistent_snapshot is false, want true")
+	}
+	if err := shapeKeys(s.Keys); err != nil {
+		return err
+	}
+	for _, name := range metadata.TOP_LEVEL_ROLE_NAMES {
+		r := s.Roles[name]
+		if r == nil {
+			return fmt.Errorf("no role %s", name)
+		}
+		if err := shapeRole(name, r.KeyIDs, r.Threshold, s.Keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func shapeTargets(s *metadata.TargetsType) error {
+	for name, t := range s.Targets {
+		if len(t.Hashes["sha256"]) != sha256.Size || t.Length < 0 {
+			return fmt.Errorf("target %q: want a sha256 and a length", name)
+		}
+	}
+	d := s.Delegations
+	if d == nil {
+		return nil
+	}
+	if d.SuccinctRoles != nil {
+		return fmt.Errorf("succinct_roles are not used here")
+	}
+	if err := shapeKeys(d.Keys); err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, r := range d.Roles {
+		// The name becomes part of a path and a URL.
+		if r.Name != Rollout && release.CheckVendor(r.Name) != nil {
+			return fmt.Errorf("delegated role %q: want rollout or a vendor's name", r.Name)
+		}
+		if seen[r.Name] {
+			return fmt.Errorf("delegated role %s twice", r.Name)
+		}
+		seen[r.Name] = true
+		if err := shapeRole(r.Name, r.KeyIDs, r.Threshold, d.Keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func shapeMeta(meta map[string]*metadata.MetaFiles, want string) error {
+	for name, m := range meta {
+		if m == nil || m.Version < 1 || m.Length < 0 {
+			return fmt.Errorf("meta %q: want a version of 1 or more", name)
+		}
+	}
+	if meta[want+".json"] == nil {
+		return fmt.Errorf("meta: no %s.json", want)
+	}
+	return nil
+}
+
+func shapeKeys(keys map[string]*metadata.Key) error {
+	for id, k := range keys {
+		p, err := publicFrom(k)
+		if err != nil {
+			return fmt.Errorf("key %q: %w", id, err)
+		}
+		if p.ID() != id {
+			return fmt.Errorf("key %q: its id is %s", id, p.ID())
+		}
+	}
+	return nil
+}
+
+func shapeRole(name string, ids []string, threshold int, keys map[string]*metadata.Key) error {
+	distinct := map[string]bool{}
+	for _, id := range ids {
+		if keys[id] == nil {
+			return fmt.Errorf("role %s: key %q is not in keys", name, id)
+		}
+		distinct[id] = true
+	}
+	if threshold < 1 || threshold > len(distinct) {
+		return fmt.Errorf("role %s: threshold %d of %d keys", name, threshold, len(distinct))
+	}
+	return nil
+}
+
+// encode writes metadata as it is stored and sent.
+func encode[T metadata.Roles](m *metadata.Metadata[T]) ([]byte, error) {
+	b, err := m.ToBytes(false)
+	if err != nil {
+		return nil, fmt.Errorf("encode metadata: %w", err)
+	}
+	return b, nil
+}
+
+// sign adds or replaces the signer's signature.
+func sign[T metadata.Roles](m *metadata.Metadata[T], s Signer) error {
+	payload, err := cjson.EncodeCanonical(m.Signed)
+	if err != nil {
+		return fmt.Errorf("canonical JSON: %w", err)
+	}
+	raw, err := s.Sign(payload)
+	if err != nil {
+		return fmt.Errorf("sign with key %s: %w", s.Public().ID(), err)
+	}
+	id := s.Public().ID()
+	m.Signatures = slices.DeleteFunc(m.Signatures, func(x metadata.Signature) bool { return x.KeyID == id })
+	m.Signatures = append(m.Signatures, metadata.Signature{KeyID: id, Signature: raw})
+	return nil
+}
+
+// Info is what metadata says about itself; nothing in it is verified.
+type Info struct {
+	// Type is "root", "targets" (vendors' roles and rollout too), "snapshot" or
+	// "timestamp".
+	Type    string
+	Version int64
+	Expires time.Time
+	// Signatures are the ids of the keys that signed, in order of signing.
+	Signatures []string
+}
+
+// Inspect reads the header of any metadata. Errors wrap ErrMalformed or ErrTooLarge.
+func Inspect(meta []byte) (Info, error) {
+	if len(meta) > MaxTargets {
+		return Info{}, fmt.Errorf("metadata: %d bytes, limit %d: %w", len(meta), MaxTargets, ErrTooLarge)
+	}
+	var h struct {
+		Signed struct {
+			Type    string    `json:"_type"`
+			Version int64     `json:"version"`
+			Expires time.Time `json:"expires"`
+		} `json:"signed"`
+		Signatures []struct {
+			KeyID string `json:"keyid"`
+		} `json:"signatures"`
+	}
+	if err := json.Unmarshal(meta, &h); err != nil {
+		return Info{}, fmt.Errorf("metadata: %w: %w", ErrMalformed, err)
+	}
+	switch h.Signed.Type {
+	case Root, Targets, Snapshot, Timestamp:
+	default:
+		return Info{}, fmt.Errorf("metadata: _type %q is not of TUF: %w", h.Signed.Type, ErrMalformed)
+	}
+	info := Info{Type: h.Signed.Type, Version: h.Signed.Version, Expires: h.Signed.Expires}
+	for _, s := range h.Signatures {
+		info.Signatures = append(info.Signatures, s.KeyID)
+	}
+	return info, nil
+}
+
+// Sign adds the signer's signature to serialized metadata and gives the result,
+// so that several people can sign one after another. Signing twice with one key
+// replaces its signature.
+func Sign(meta []byte, s Signer) ([]byte, error) {
+	info, err := Inspect(meta)
+	if err != nil {
+		return nil, err
+	}
+	switch info.Type {
+	case Root:
+		return signBytes[metadata.RootType](Root, meta, s)
+	case Snapshot:
+		return signBytes[metadata.SnapshotType](Snapshot, meta, s)
+	case Timestamp:
+		return signBytes[metadata.TimestampType](Timestamp, meta, s)
+	}
+	return signBytes[metadata.TargetsType](Targets, meta, s)
+}
+
+func signBytes[T metadata.Roles](role string, b []byte, s Signer) ([]byte, error) {
+	m, err := decode[T](role, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := sign(m, s); err != nil {
+		return nil, fmt.Errorf("%s: %w", role, err)
+	}
+	return encode(m)
+}
+
+// Signed tells how far metadata of a role is signed: the ids of its delegator's
+// keys whose signatures are valid, and how many are wanted. delegator is root.json
+// for "root" and "targets", and targets.json for a vendor or "rollout".
+func Signed(delegator []byte, role string, meta []byte) (valid []string, threshold int, err error) {
+	keys, ids, threshold, err := delegation(delegator, role)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := Inspect(meta)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, id := range ids {
+		if !slices.Contains(info.Signatures, id) {
+			continue
+		}
+		ok, err := signedBy(role, meta, id, keys[id])
+		if err != nil {
+			return nil, 0, err
+		}
+		if ok {
+			valid = append(valid, id)
+		}
+	}
+	return valid, threshold, nil
+}
+
+// delegation finds a role's keys and threshold in its delegator.
+func delegation(delegator []byte, role string) (keys map[string]*metadata.Key, ids []string, threshold int, err error) {
+	if role == Root || role == Targets || role == Snapshot || role == Timestamp {
+		root, err := decode[metadata.RootType](Root, delegator)
+		if err != nil {
+			return nil, nil, 0, err
+		}
+		r := root.Signed.Roles[role]
+		return root.Signed.Keys, r.KeyIDs, r.Threshold, nil
+	}
+	targets, err := decode[metadata.TargetsType](Targets, delegator)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	d := delegated(targets, role)
+	if d == nil {
+		return nil, nil, 0, fmt.Errorf("role %s is not delegated by targets version %d: %w", role, targets.Signed.Version, ErrNotFound)
+	}
+	return targets.Signed.Delegations.Keys, d.KeyIDs, d.Threshold, nil
+}
+
+// signedBy checks one signature: a root that trusts this one key for the role
+// stands in as delegator.
+func signedBy(role string, meta []byte, id string, key *metadata.Key) (bool, error) {
+	one := metadata.Root()
+	one.Signed.Keys = map[string]*metadata.Key{id: key}
+	one.Signed.Roles = map[string]*metadata.Role{role: {KeyIDs: []string{id}, Threshold: 1}}
+	if role == Root {
+		m, err := decode[metadata.RootType](Root, meta)
+		if err != nil {
+			return false, err
+		}
+		return one.VerifyDelegate(role, m) == nil, nil
+	}
+	m, err := decode[metadata.TargetsType](role, meta)
+	if err != nil {
+		return false, err
+	}
+	return one.VerifyDelegate(role, m) == nil, nil
+}
+
+// delegated finds a role's delegation; nil is none.
+func delegated(targets *metadata.Metadata[metadata.TargetsType], role string) *metadata.DelegatedRole {
+	if targets.Signed.Delegations == nil {
+		return nil
+	}
+	for i := range targets.Signed.Delegations.Roles {
+		if d := &targets.Signed.Delegations.Roles[i]; d.Name == role {
+			return d
+		}
+	}
+	return nil
+}
+
+// Releases lists what a vendor's metadata carries, by product and then version,
+// oldest first. It checks the content, no signature.
+func Releases(vendorMeta []byte) ([]release.Release, error) {
+	m, err := decode[metadata.TargetsType](Targets, vendorMeta)
+	if err != nil {
+		return nil, err
+	}
+	var out []release.Release
+	for _, path := range slices.Sorted(maps.Keys(m.Signed.Targets)) {
+		r, err := releaseOf(path, m.Signed.Targets[path])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	slices.SortStableFunc(out, func(a, b release.Release) int {
+		if c := strings.Compare(a.Product, b.Product); c != 0 {
+			return c
+		}
+		return byVersion(a.Version, b.Version)
+	})
+	return out, nil
+}
+
+func byVersion(a, b string) int {
+	switch {
+	case release.Newer(b, a):
+		return -1
+	case release.Newer(a, b):
+		return 1
+	}
+	return 0
+}
+
+// releaseOf reads a target as a release.
+func releaseOf(path string, t *metadata.TargetFiles) (release.Release, error) {
+	product, version, err := release.ParseTarget(path)
+	if err != nil {
+		return release.Release{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	r := release.Release{Product: product, Version: version, Digest: t.Hashes["sha256"].String(), Length: t.Length}
+	if t.Length < 1 || t.Length > release.MaxArtifact {
+		return r, fmt.Errorf("target %s: %d bytes, want 1 to %d: %w", path, t.Length, release.MaxArtifact, ErrTooLarge)
+	}
+	if t.Custom != nil {
+		if err := json.Unmarshal(*t.Custom, &r.Custom); err != nil { // unknown keys pass: an old agent meets a new vendor
+			return r, fmt.Errorf("target %s: custom: %w: %w", path, ErrMalformed, err)
+		}
+	}
+	if r.Floor < 0 {
+		return r, fmt.Errorf("target %s: floor %s is negative: %w", path, r.Floor, ErrMalformed)
+	}
+	return r, nil
+}
+
+// TargetFile is where a target's file lies under /tuf/ with consistent snapshots
+// (TUF 6.2): "targets/<dir>/<sha256>.<file>".
+func TargetFile(target, digest string) string {
+	dir, base := "", target
+	if i := strings.LastIndexByte(target, '/'); i >= 0 {
+		dir, base = target[:i+1], target[i+1:]
+	}
+	return "targets/" + dir + digest + "." + base
+}
+
+// MetaFile is where a role's version lies under /tuf/: "N.<role>.json", but
+// "timestamp.json".
+func MetaFile(role string, version int64) string {
+	if role == Timestamp {
+		return "timestamp.json"
+	}
+	return fmt.Sprintf("%d.%s.json", version, role)
+}
