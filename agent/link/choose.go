@@ -1,0 +1,141 @@
+package link
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/headgate/headgate/agent/ipc"
+	"github.com/headgate/headgate/fleet"
+	"github.com/headgate/headgate/release"
+)
+
+// Do is what the plan wants of one product on one endpoint.
+type Do string
+
+// What there is to do.
+const (
+	// DoNothing: wait for another plan.
+	DoNothing Do = "nothing"
+	// DoStage: have it ready, do not ask.
+	DoStage Do = "stage"
+	// DoAsk: stage it if that was not done, ask for a grant, activate.
+	DoAsk Do = "ask"
+	// DoRevert: leave what runs for the last known good.
+	DoRevert Do = "revert"
+)
+
+// Want is the plan's wish for one product, with its reason.
+type Want struct {
+	Product string
+	Do      Do
+	Offer   release.Offer // for DoStage, DoAsk and DoRevert
+	// Drop is the digest of a staged release that is not wanted any more; empty if
+	// none.
+	Drop string
+	// Code is stable: "no-offer", "up-to-date", "older", "not-your-turn",
+	// "quarantined", "refused", "in-probation", "stopped", "held", "offered",
+	// "ordered-back".
+	Code   string
+	Detail string
+}
+
+// Have is what an endpoint knows of one product when it chooses.
+type Have struct {
+	ipc.Product
+	// Refused are rollouts whose grant the server refused for good.
+	Refused map[int64]bool
+}
+
+// Choose says what to do about each product. It depends on its arguments only.
+//
+// An order to go back comes first. Else the newest offer wins that the endpoint
+// may take: in turn, newer than what runs, not failed here before. A held offer
+// is staged only if no other can be had meanwhile. An offer never leads to an
+// older version: going back is the keeper's and the revert order's business, and
+// nobody with a stolen online key may bring old holes back.
+func Choose(plan release.Plan, endpoint string, have []Have) []Want {
+	wants := make([]Want, 0, len(have))
+	for _, h := range have {
+		w := choose(plan, endpoint, h)
+		if s := h.Staged; s != nil && (w.Do != DoAsk && w.Do != DoStage || s.Digest != w.Offer.Digest) && w.Code != "in-probation" {
+			w.Drop = s.Digest
+		}
+		wants = append(wants, w)
+	}
+	return wants
+}
+
+func choose(plan release.Plan, endpoint string, h Have) Want {
+	offers := offersFor(plan, h.Product.Product)
+	want := func(do Do, o release.Offer, code, format string, a ...any) Want {
+		return Want{Product: h.Product.Product, Do: do, Offer: o, Code: code, Detail: fmt.Sprintf(format, a...)}
+	}
+	for _, o := range offers {
+		if o.Action == release.ActionRevert && h.Digest == o.Digest && h.Digest != "" {
+			return want(DoRevert, o, "ordered-back", "rollout R-%d orders %s back", o.Rollout, o.Version)
+		}
+	}
+	if a := h.Attempt; a != nil && a.State == ipc.AttemptProbation {
+		return want(DoNothing, release.Offer{}, "in-probation", "rollout R-%d is in probation here", a.Rollout)
+	}
+	best := want(DoNothing, release.Offer{}, "no-offer", "the plan has no offer for this product")
+	for i, o := range offers {
+		code, detail := barred(o, endpoint, h)
+		switch {
+		case code == "held" && best.Do == DoNothing:
+			best = want(DoStage, o, code, "%s", detail)
+		case code == "":
+			return want(DoAsk, o, "offered", "rollout R-%d offers %s", o.Rollout, o.Version)
+		case i == 0: // the newest offer's reason is the one that people ask for
+			best.Code, best.Detail = code, detail
+		}
+	}
+	return best
+}
+
+// offersFor are a product's offers, newest rollout first.
+func offersFor(plan release.Plan, product string) []release.Offer {
+	var out []release.Offer
+	for _, o := range plan.Offers {
+		if o.Product == product {
+			out = append(out, o)
+		}
+	}
+	slices.SortFunc(out, func(a, b release.Offer) int { return cmp.Compare(b.Rollout, a.Rollout) })
+	return out
+}
+
+// barred says why an offer cannot be taken now; an empty code means that it can.
+func barred(o release.Offer, endpoint string, h Have) (code, detail string) {
+	if o.Action != release.ActionOffer && o.Action != release.ActionHold {
+		return "stopped", fmt.Sprintf("rollout R-%d is stopped", o.Rollout)
+	}
+	if h.Digest == o.Digest {
+		return "up-to-date", o.Version + " runs"
+	}
+	if !release.Newer(o.Version, h.Version) {
+		return "older", fmt.Sprintf("%s is not newer than %s", o.Version, h.Version)
+	}
+	for _, q := range h.Quarantine {
+		if q.Digest == o.Digest {
+			return "quarantined", o.Version + " failed here: " + q.Reason
+		}
+	}
+	if h.Refused[o.Rollout] {
+		return "refused", fmt.Sprintf("the server refused rollout R-%d", o.Rollout)
+	}
+	if !InTurn(o, endpoint) {
+		return "not-your-turn", fmt.Sprintf("rollout R-%d has not come to this endpoint yet", o.Rollout)
+	}
+	if o.Action == release.ActionHold {
+		return "held", fmt.Sprintf("rollout R-%d is held", o.Rollout)
+	}
+	return "", ""
+}
+
+// InTurn tells whether the plan calls the endpoint for an offer.
+func InTurn(o release.Offer, endpoint string) bool {
+	rank := fleet.Rank(o.Seed, endpoint)
+	return fleet.InTurn(rank, o.Turn) || slices.Contains(o.First, fmt.Sprintf("%016x", rank))
+}
