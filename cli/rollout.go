@@ -1,0 +1,311 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
+	"github.com/headgate/headgate/cli/live"
+	"github.com/headgate/headgate/release"
+	"github.com/headgate/headgate/rollout"
+)
+
+func (a *app) rolloutCommand() *cobra.Command {
+	return group("rollout", "Move one release onto the endpoints it fits",
+		a.rolloutStart(), a.rolloutList(), a.rolloutShow(), a.rolloutWatch(),
+		orderCommand(a, "hold", "Stop granting; what is exposed goes on and is judged",
+			"No further endpoint will be granted %s until it is resumed; endpoints that have it keep it.",
+			func(c *client) orderCall[headgatev1.HoldRolloutRequest, headgatev1.HoldRolloutResponse] {
+				return c.rollout.HoldRollout
+			},
+			func(id int64, why string) *headgatev1.HoldRolloutRequest {
+				return &headgatev1.HoldRolloutRequest{Id: id, Why: why}
+			}),
+		orderCommand(a, "resume", "Go on after a hold; after a halt it takes two operators",
+			"Endpoints will be granted %s again. After a halt this counts as one of the two operators that it takes.",
+			func(c *client) orderCall[headgatev1.ResumeRolloutRequest, headgatev1.ResumeRolloutResponse] {
+				return c.rollout.ResumeRollout
+			},
+			func(id int64, why string) *headgatev1.ResumeRolloutRequest {
+				return &headgatev1.ResumeRolloutRequest{Id: id, Why: why}
+			}),
+		orderCommand(a, "halt", "Stop at once, and for good unless two operators resume",
+			"No further endpoint will be granted %s; resuming it will take two operators. Endpoints that have it keep it.",
+			func(c *client) orderCall[headgatev1.HaltRolloutRequest, headgatev1.HaltRolloutResponse] {
+				return c.rollout.HaltRollout
+			},
+			func(id int64, why string) *headgatev1.HaltRolloutRequest {
+				return &headgatev1.HaltRolloutRequest{Id: id, Why: why}
+			}),
+		orderCommand(a, "revert", "Order every endpoint that has the release back to its last known good",
+			"Every endpoint that has %s will go back to its last known good, and no other will get it.",
+			func(c *client) orderCall[headgatev1.RevertRolloutRequest, headgatev1.RevertRolloutResponse] {
+				return c.rollout.RevertRollout
+			},
+			func(id int64, why string) *headgatev1.RevertRolloutRequest {
+				return &headgatev1.RevertRolloutRequest{Id: id, Why: why}
+			}))
+}
+
+// parseRollout reads "R-17" or "17".
+func parseRollout(s string) (int64, error) {
+	id, err := strconv.ParseInt(strings.TrimPrefix(s, "R-"), 10, 64)
+	if err != nil || id < 1 {
+		return 0, usagef("rollout %q: want an id such as R-17", s)
+	}
+	return id, nil
+}
+
+func rolloutID(id int64) string { return "R-" + strconv.FormatInt(id, 10) }
+
+func (a *app) rolloutStart() *cobra.Command {
+	var policyFile, requestID string
+	c := &cobra.Command{
+		Use: "start VENDOR/PRODUCT VERSION", Short: "Start a rollout of a published release", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, _, err := release.SplitProduct(args[0]); err != nil {
+				return usageError{err}
+			}
+			if err := release.CheckVersion(args[1]); err != nil {
+				return usageError{err}
+			}
+			var policy []byte
+			if policyFile != "" {
+				var err error
+				if policy, err = readFile(policyFile, rollout.MaxPolicy); err != nil {
+					return err
+				}
+			}
+			p, err := rollout.ParsePolicy(policy)
+			if err != nil {
+				return fmt.Errorf("%s: %w", policyFile, err)
+			}
+			c, err := a.conn.connect()
+			if err != nil {
+				return err
+			}
+			if err := a.confirm("%s %s will go out by policy %q: %s.", args[0], args[1], p.Name, policyText(p)); err != nil {
+				return err
+			}
+			res, err := call(cmd.Context(), c.rollout.StartRollout, &headgatev1.StartRolloutRequest{
+				Product: args[0], Version: args[1], PolicyJson: string(policy), RequestId: requestID})
+			if err != nil {
+				return err
+			}
+			a.say("Watch it with: headgate rollout watch %s", rolloutID(res.Rollout.GetId()))
+			return a.result(res, func(t *table) { showRollouts(t, res.Rollout) })
+		},
+	}
+	c.Flags().StringVar(&policyFile, "policy", "", "JSON `file` with the policy; what it leaves out is the default's")
+	c.Flags().StringVar(&requestID, "request-id", "", "a repeat with the same id returns the rollout it made")
+	return c
+}
+
+// policyText is a policy in a reader's words.
+func policyText(p rollout.Policy) string {
+	var steps []string
+	if n := len(p.Canaries); n > 0 {
+		steps = append(steps, fmt.Sprintf("%d named canaries", n))
+	}
+	for _, w := range p.Ladder {
+		steps = append(steps, fmt.Sprint(w))
+	}
+	back := "and stay where they are"
+	if p.RevertOnHalt {
+		back = "and everyone goes back"
+	}
+	return fmt.Sprintf("%s endpoints at a time, then ×%d each step; %s of health prove an endpoint; %d harmed (or %g %%) halt it %s",
+		strings.Join(steps, ", "), p.Growth, p.Probation, p.MaxHarmed, 100*p.MaxHarmedShare, back)
+}
+
+func (a *app) rolloutList() *cobra.Command {
+	var product string
+	c := &cobra.Command{
+		Use: "list", Short: "List rollouts, newest first", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.conn.connect()
+			if err != nil {
+				return err
+			}
+			res, err := call(cmd.Context(), c.rollout.ListRollouts, &headgatev1.ListRolloutsRequest{Product: product})
+			if err != nil {
+				return err
+			}
+			return a.result(res, func(t *table) { showRollouts(t, res.Rollouts...) })
+		},
+	}
+	c.Flags().StringVar(&product, "product", "", "of one product only")
+	return c
+}
+
+func showRollouts(t *table, rs ...*headgatev1.Rollout) {
+	t.row("ROLLOUT", "PRODUCT", "VERSION", "STATE", "WINDOW", "EXPOSED", "PROVEN", "HARMED", "SILENT", "OPEN", "STARTED")
+	for _, r := range rs {
+		n := r.GetCounts()
+		t.row(rolloutID(r.GetId()), r.GetProduct(), r.GetVersion(), r.GetState(), r.GetWindow(),
+			n.GetExposed(), n.GetProven(), n.GetHarmed(), n.GetSilent(), n.GetOpen(), when(r.GetStartedUs()))
+	}
+}
+
+func (a *app) rolloutShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show ROLLOUT", Short: "Show a rollout, and why it stands where it stands", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := parseRollout(args[0])
+			if err != nil {
+				return err
+			}
+			c, err := a.conn.connect()
+			if err != nil {
+				return err
+			}
+			res, err := call(cmd.Context(), c.rollout.GetRollout, &headgatev1.GetRolloutRequest{Id: id})
+			if err != nil {
+				return err
+			}
+			return a.result(res, func(t *table) { showRollout(t, res.Rollout) })
+		},
+	}
+}
+
+func showRollout(t *table, r *headgatev1.Rollout) {
+	n := r.GetCounts()
+	t.field("rollout", rolloutID(r.Id))
+	t.field("release", r.Product+" "+r.Version)
+	t.field("state", r.State)
+	if r.ResumeAskedBy != "" {
+		t.field("resume", r.ResumeAskedBy+" asked; it waits for a second operator")
+	}
+	t.field("window", fmt.Sprintf("%d exposed-but-unproven at once (rung %d), %d exposed in all", r.Window, r.Rung, r.Ceiling))
+	t.field("exposed", fmt.Sprintf("%d = %d proven + %d harmed + %d silent + %d open", n.GetExposed(), n.GetProven(), n.GetHarmed(), n.GetSilent(), n.GetOpen()))
+	t.field("fleet", fmt.Sprintf("%d endpoints fit, %d heard from now", r.Fit, r.Online))
+	t.field("preflight failed", r.PreflightFailed)
+	t.field("went back", r.Reverted)
+	t.field("decision", r.Action)
+	for _, x := range r.Reasons {
+		t.field("because", strings.TrimSuffix(x.Code+": "+x.Detail, ": "))
+	}
+	t.field("decided", when(r.DecidedUs))
+	t.field("started", when(r.StartedUs)+" by "+r.StartedBy)
+	t.field("ended", when(r.EndedUs))
+	var p rollout.Policy
+	if json.Unmarshal([]byte(r.PolicyJson), &p) == nil && p.Growth > 0 {
+		t.field("policy", p.Name+": "+policyText(p))
+	}
+}
+
+func (a *app) rolloutWatch() *cobra.Command {
+	var until []string
+	c := &cobra.Command{
+		Use: "watch ROLLOUT", Short: "Watch a rollout until it comes to a stop", Args: cobra.ExactArgs(1),
+		Long: `Watch a rollout until it comes to a stop. The exit status is 0 if it stopped in
+one of the states that --until names, and 1 if not.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := parseRollout(args[0])
+			if err != nil {
+				return err
+			}
+			c, err := a.conn.connect()
+			if err != nil {
+				return err
+			}
+			last, err := a.watch(cmd.Context(), c, id, until)
+			if err != nil {
+				return err
+			}
+			if !slices.Contains(until, last.GetState()) {
+				return fmt.Errorf("rollout %s is %s, not %s; see headgate rollout show %s", args[0], last.GetState(), strings.Join(until, " or "), args[0])
+			}
+			return nil
+		},
+	}
+	c.Flags().StringSliceVar(&until, "until", []string{"finished"}, "the `states` to wait for")
+	return c
+}
+
+// watch shows each change until the stream ends or a wanted state is reached,
+// and returns the last one shown.
+func (a *app) watch(ctx context.Context, c *client, id int64, until []string) (*headgatev1.Rollout, error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	stream, err := c.rollout.WatchRollout(ctx, connect.NewRequest(&headgatev1.WatchRolloutRequest{Id: id}))
+	if err != nil {
+		return nil, explain(err)
+	}
+	defer stream.Close()
+	view := live.New(a.out)
+	if a.format != "json" {
+		defer view.End()
+	}
+	var last *headgatev1.Rollout
+	for stream.Receive() {
+		last = stream.Msg().Rollout
+		if a.format == "json" {
+			if err := writeJSONLine(a.out, stream.Msg()); err != nil {
+				return nil, err
+			}
+		} else {
+			view.Show(last)
+		}
+		if slices.Contains(until, last.GetState()) {
+			return last, nil
+		}
+	}
+	if err := stream.Err(); err != nil {
+		return nil, explain(err)
+	}
+	if last == nil {
+		return nil, fmt.Errorf("the server ended the watch of %s without a word; try headgate rollout show %s", rolloutID(id), rolloutID(id))
+	}
+	return last, nil
+}
+
+type orderCall[Req, Res any] func(context.Context, *connect.Request[Req]) (*connect.Response[Res], error)
+
+// orderCommand is one of the orders that a person gives to a rollout.
+func orderCommand[Req, Res any, P interface {
+	*Res
+	GetRollout() *headgatev1.Rollout
+}](a *app, verb, short, will string, method func(*client) orderCall[Req, Res], req func(int64, string) *Req) *cobra.Command {
+	var why string
+	cmd := &cobra.Command{
+		Use: verb + " ROLLOUT", Short: short, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := parseRollout(args[0])
+			if err != nil {
+				return err
+			}
+			c, err := a.conn.connect()
+			if err != nil {
+				return err
+			}
+			now, err := call(cmd.Context(), c.rollout.GetRollout, &headgatev1.GetRolloutRequest{Id: id})
+			if err != nil {
+				return err
+			}
+			r := now.GetRollout()
+			what := fmt.Sprintf("%s %s (%s, %s, %d exposed)", r.GetProduct(), r.GetVersion(), rolloutID(id), r.GetState(), r.GetCounts().GetExposed())
+			if err := a.confirm(will, what); err != nil {
+				return err
+			}
+			res, err := call(cmd.Context(), method(c), req(id, why))
+			if err != nil {
+				return err
+			}
+			after := P(res).GetRollout()
+			if by := after.GetResumeAskedBy(); by != "" {
+				a.say("Recorded: %s asks to resume. It takes a second, other operator: headgate rollout resume %s", by, rolloutID(id))
+			}
+			return a.result(res, func(t *table) { showRollouts(t, after) })
+		},
+	}
+	cmd.Flags().StringVar(&why, "why", "", "the reason, for the ledger")
+	return cmd
+}
