@@ -100,6 +100,9 @@ type Limits struct {
 	// MinControls is the share of controls that must be heard from for silence to
 	// mean anything.
 	MinControls float64
+	// Returning means that an outage ended so lately that the endpoints it cut off
+	// may not have spoken yet.
+	Returning bool
 }
 
 // Verdict is what evidence says.
@@ -115,8 +118,10 @@ const (
 // Finding is a verdict with what ruled it.
 type Finding struct {
 	Verdict Verdict
-	Code    string // stable: "harm-limit", "silence", "controls-silent", "within-limits"
-	Detail  string
+	// Code is stable: "harm-limit", "silence", "controls-silent",
+	// "controls-returning", "within-limits".
+	Code   string
+	Detail string
 }
 
 // Judge compares counts with limits. Reported harm counts alone; silence counts
@@ -130,6 +135,9 @@ func Judge(c Counts, ctl Control, lim Limits) Finding {
 	known := ctl.Heard + ctl.Gone
 	if known > 0 && float64(ctl.Heard) < lim.MinControls*float64(known) {
 		return Finding{Unknown, "controls-silent", fmt.Sprintf("only %d of %d controls are heard from: an outage would look like harm", ctl.Heard, known)}
+	}
+	if lim.Returning && c.Silent > 0 {
+		return Finding{Unknown, "controls-returning", fmt.Sprintf("an outage has ended; the %d silent endpoints have time to speak", c.Silent)}
 	}
 	if c.Silent > 0 && c.Harmed+c.Silent >= limit {
 		return Finding{Unhealthy, "silence", fmt.Sprintf("%d harmed and %d silent of %d exposed, while %d of %d controls are heard from; the limit is %d", c.Harmed, c.Silent, c.Exposed, ctl.Heard, known, limit)}

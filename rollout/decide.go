@@ -27,6 +27,7 @@ func Decide(s Snapshot, now time.Time) (Decision, error) {
 	}
 	finding := health.Judge(s.Counts, s.Control, health.Limits{
 		MaxHarmed: s.Policy.MaxHarmed, MaxShare: s.Policy.MaxHarmedShare, MinControls: s.Policy.MinControls,
+		Returning: now.UnixMicro() < s.Pace.QuietUntil,
 	})
 	if finding.Verdict == health.Unhealthy {
 		return s.stop(Reason{finding.Code, finding.Detail}), nil
@@ -38,16 +39,27 @@ func Decide(s Snapshot, now time.Time) (Decision, error) {
 		return s.stay(Hold, Reason{"operator", "held by " + s.HeldBy}), nil
 	}
 	if finding.Verdict == health.Unknown {
-		d := s.stay(Hold, Reason{finding.Code, finding.Detail})
-		if s.State == Running {
-			d.State, d.HeldBy = Held, byEngine
-		}
-		return d, nil
+		return s.holdForEvidence(finding, now), nil
 	}
 	if s.State == Finished {
 		return s.watch(now), nil
 	}
 	return s.progress(now), nil
+}
+
+// holdForEvidence holds while nobody can know. Every look at silent controls
+// gives the endpoints that come back afterwards a full deadline to speak; it is
+// moved on in steps, so that an outage is not a decision a second.
+func (s Snapshot) holdForEvidence(f health.Finding, now time.Time) Decision {
+	d := s.stay(Hold, Reason{f.Code, f.Detail})
+	if s.State == Running {
+		d.State, d.HeldBy = Held, byEngine
+	}
+	allow := 2*s.Policy.Beacon.Std() + s.Policy.Grace.Std()
+	if f.Code == "controls-silent" && time.UnixMicro(s.Pace.QuietUntil).Sub(now) < allow {
+		d.Pace.QuietUntil = now.Add(allow + allow/2).UnixMicro()
+	}
+	return d
 }
 
 // byEngine is HeldBy when nobody but missing evidence holds the rollout: the
@@ -71,7 +83,7 @@ func (s Snapshot) check() error {
 		}
 	}
 	c := s.Control
-	if min(c.Fit, c.Online, c.Unexposed, c.Heard, c.Gone, s.PreflightFailed, s.Reverted, s.Pace.Rung, s.Pace.Window, s.Pace.Ceiling) < 0 {
+	if min(c.Fit, c.Online, c.Unexposed, c.Heard, c.Gone, s.PreflightFailed, s.Reverted, s.Pace.QuietUntil, s.Pace.Rung, s.Pace.Window, s.Pace.Ceiling) < 0 {
 		return bad("control and pace", fmt.Errorf("%+v %+v: want no negative numbers", c, s.Pace))
 	}
 	if !(s.Pace.Turn >= 0 && s.Pace.Turn <= 1) || !(s.Pace.Boost >= 0 && s.Pace.Boost <= MaxBoost) {
@@ -124,14 +136,8 @@ func (s Snapshot) progress(now time.Time) Decision {
 	switch {
 	case s.Pace.Ceiling == 0:
 		return s.climb(d, now, Reason{"start", "the first rung"})
-	case s.Control.Heard == 0 && s.Pace.Turn >= 1 && c.Exposed > 0 && s.provenEnough():
-		if c.Open > 0 {
-			d.Reasons = append(d.Reasons, Reason{"probation", fmt.Sprintf("%d of %d exposed endpoints are still in probation", c.Open, c.Exposed)})
-			return d
-		}
-		d.Action, d.State = Finish, Finished
-		d.Reasons = append(d.Reasons, Reason{"everyone", fmt.Sprintf("all endpoints that are there have it: %d exposed, %d proven", c.Exposed, c.Proven)})
-		return d
+	case s.Control.Heard == 0 && s.Pace.Turn >= 1 && c.Exposed > 0:
+		return s.everyone(d)
 	case full && s.provenEnough():
 		return s.climb(d, now, Reason{"rung-proven", fmt.Sprintf("%d of %d exposed endpoints are proven", c.Proven, c.Exposed)})
 	case full:
@@ -141,6 +147,21 @@ func (s Snapshot) progress(now time.Time) Decision {
 		return s.widen(d)
 	}
 	d.Reasons = append(d.Reasons, Reason{"filling", fmt.Sprintf("%d of %d endpoints of this rung are exposed", c.Exposed, s.Pace.Ceiling)})
+	return d
+}
+
+// everyone finishes once all that are there have it and are proven.
+func (s Snapshot) everyone(d Decision) Decision {
+	c := s.Counts
+	switch {
+	case c.Open > 0:
+		d.Reasons = append(d.Reasons, Reason{"probation", fmt.Sprintf("all that are there are exposed; %d of %d are still in probation", c.Open, c.Exposed)})
+	case !s.provenEnough():
+		d.Reasons = append(d.Reasons, Reason{"unproven", fmt.Sprintf("all that are there are exposed, but only %d of %d are proven; the policy asks for %.0f %%", c.Proven, c.Exposed, 100*s.Policy.MinProven)})
+	default:
+		d.Action, d.State = Finish, Finished
+		d.Reasons = append(d.Reasons, Reason{"everyone", fmt.Sprintf("all endpoints that are there have it: %d exposed, %d proven", c.Exposed, c.Proven)})
+	}
 	return d
 }
 
@@ -178,7 +199,7 @@ func (s Snapshot) climb(d Decision, now time.Time, why Reason) Decision {
 	}
 	d.Action, d.NewRung = Advance, true
 	// What is exposed and will never be proven takes no place from the new rung.
-	d.Pace = Pace{Rung: rung, Ceiling: ceiling, Window: window + s.Counts.Harmed + s.Counts.Silent + s.Counts.Open, Boost: 1}
+	d.Pace = Pace{Rung: rung, Ceiling: ceiling, Window: window + s.Counts.Harmed + s.Counts.Silent + s.Counts.Open, Boost: 1, QuietUntil: s.Pace.QuietUntil}
 	d.Pace.Turn = s.turn(d.Pace)
 	d.Reasons = append(d.Reasons, why, Reason{"window", fmt.Sprintf("rung %d: %d more endpoints, %d in all", rung, window, ceiling)})
 	return d

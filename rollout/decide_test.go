@@ -58,6 +58,12 @@ func TestDecisions(t *testing.T) {
 		"an outage is unknown, not harm": {func(s *Snapshot) {
 			s.Counts, s.Control.Heard, s.Control.Gone = health.Counts{Exposed: 5, Proven: 3, Silent: 2}, 500, 495
 		}, time.Hour, Hold, Held, "controls-silent"},
+		"after an outage the silent may speak first": {func(s *Snapshot) {
+			s.State, s.HeldBy, s.Counts, s.Pace.QuietUntil = Held, "engine", health.Counts{Exposed: 5, Proven: 3, Silent: 2}, t0.Add(2*time.Hour).UnixMicro()
+		}, time.Hour, Hold, Held, "controls-returning"},
+		"and then silence counts again": {func(s *Snapshot) {
+			s.State, s.HeldBy, s.Counts, s.Pace.QuietUntil = Held, "engine", health.Counts{Exposed: 5, Proven: 3, Silent: 2}, t0.Add(time.Hour).UnixMicro()
+		}, time.Hour, Revert, Reverting, "silence"},
 		"reported harm halts even in an outage": {func(s *Snapshot) {
 			s.Counts, s.Control.Heard, s.Control.Gone = health.Counts{Exposed: 5, Harmed: 5}, 500, 495
 		}, time.Hour, Revert, Reverting, "harm-limit"},
@@ -99,6 +105,7 @@ func TestDecisions(t *testing.T) {
 			if d.Action != c.action || d.State != c.state || d.Reasons[0].Code != c.code {
 				t.Errorf("got %s, %s, %v; want %s, %s, %s", d.Action, d.State, d.Reasons, c.action, c.state, c.code)
 			}
+			d.Pace.QuietUntil = s.Pace.QuietUntil
 			if d.Action != Advance && d.Pace != s.Pace {
 				t.Errorf("%s changed the pace from %v to %v", d.Action, s.Pace, d.Pace)
 			}

@@ -79,6 +79,10 @@ type Pace struct {
 	// too few of those called are there.
 	Turn  float64 `json:"turn"`
 	Boost float64 `json:"boost"`
+	// QuietUntil, microseconds since 1970, is when silence counts again after the
+	// controls were silent too: endpoints that come back from an outage need time
+	// to speak. 0 is always.
+	QuietUntil int64 `json:"quiet_until_us,omitempty"`
 }
 
 // Snapshot is all that a decision may depend on. It is recorded with it.
