@@ -75,6 +75,48 @@ func (a *arch) checkFile(name string) {
 	if record >= 0 && !beneath {
 		a.checkPure(f)
 	}
+	if root == "control" {
+		a.checkNouns(f)
+	}
+}
+
+// checkNouns holds control to the store's nouns: its types and errors may be
+// named, but what the store does is reached only by an interface that control
+// declares itself.
+func (a *arch) checkNouns(f *ast.File) {
+	verbs := map[string]bool{"Store": true}
+	for _, name := range a.sources("store") {
+		for _, d := range a.files[name].Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil {
+				verbs[fn.Name.Name] = true
+			}
+		}
+	}
+	names := a.imports(f)
+	ast.Inspect(f, func(n ast.Node) bool {
+		sel, ok := n.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		if x, ok := sel.X.(*ast.Ident); ok && names[x.Name] == module+"/store" && verbs[sel.Sel.Name] {
+			a.bad(n.Pos(), "control names %s.%s: it declares the interfaces it needs, and server wires the store to them", x.Name, sel.Sel.Name)
+		}
+		return true
+	})
+}
+
+// imports are what a file imports, by the name that the file uses.
+func (a *arch) imports(f *ast.File) map[string]string {
+	names := map[string]string{}
+	for _, spec := range f.Imports {
+		imp, _ := strconv.Unquote(spec.Path.Value)
+		name := path.Base(imp)
+		if spec.Name != nil {
+			name = spec.Name.Name
+		}
+		names[name] = imp
+	}
+	return names
 }
 
 // refuse says why pkg may not import imp, or nothing.
@@ -99,8 +141,8 @@ func (a *arch) refuse(pkg string, isRecord bool, imp string) string {
 		return "an adapter does not know the edges"
 	case from == "store" && slices.Contains([]string{"control", "server", "cli", "agent", "sim"}, to):
 		return "store knows the record alone"
-	case from == "control" && slices.Contains([]string{"store", "server", "cli", "agent", "sim"}, to):
-		return "control declares the interfaces it needs; server wires the store to them"
+	case from == "control" && slices.Contains([]string{"server", "cli", "agent", "sim"}, to):
+		return "control knows the record and the store's nouns"
 	case from == "server" && slices.Contains([]string{"cli", "agent", "sim"}, to):
 		return "server wires the control plane alone"
 	case from == "cli" || from == "agent":
@@ -190,17 +232,11 @@ func (a *arch) reach(pkg string, roots []string, seen map[string]bool) []string 
 
 // checkPure finds clocks, output, goroutines and channels in a pure package's file.
 func (a *arch) checkPure(f *ast.File) {
-	names := map[string]string{} // by the name that the file uses
+	names := a.imports(f)
 	for _, spec := range f.Imports {
-		imp, _ := strconv.Unquote(spec.Path.Value)
-		name := path.Base(imp)
-		if spec.Name != nil {
-			name = spec.Name.Name
+		if spec.Name != nil && spec.Name.Name == "." {
+			a.bad(spec.Pos(), "dot import of %s hides what is used of it", spec.Path.Value)
 		}
-		if name == "." {
-			a.bad(spec.Pos(), "dot import of %s hides what is used of it", imp)
-		}
-		names[name] = imp
 	}
 	ast.Inspect(f, func(n ast.Node) bool {
 		switch n := n.(type) {
