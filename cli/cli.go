@@ -31,9 +31,9 @@ const (
 type Programs struct {
 	// Serve runs the server until ctx ends.
 	Serve func(ctx context.Context, o ServeOptions) error
-	// VerifyLedger checks the whole ledger of a database that nobody else needs
-	// to have open, and returns its size and head.
-	VerifyLedger func(ctx context.Context, database string) (LedgerReport, error)
+	// VerifyLedger checks the whole ledger of a database, and the signature of its
+	// newest checkpoint if the ledger's key is given.
+	VerifyLedger func(ctx context.Context, database, key string) (LedgerReport, error)
 	// Doctor checks what must hold in a database: one finding per check.
 	Doctor func(ctx context.Context, database string) ([]Finding, error)
 }
@@ -115,7 +115,7 @@ Connection:    --server, --token-file, --pin, or HEADGATE_SERVER,
 	a.conn.flags(f)
 	root.AddCommand(
 		a.serverCommand(), a.keyCommand(), a.rootCommand(), a.vendorCommand(), a.productCommand(),
-		a.releaseCommand(), a.tenantCommand(), a.tokenCommand(), a.rolloutCommand(),
+		a.releaseCommand(), a.tenantCommand(), a.tokenCommand(), a.agentCommand(), a.rolloutCommand(),
 		a.endpointCommand(), a.ledgerCommand(), a.doctorCommand(), a.versionCommand(),
 	)
 	return root

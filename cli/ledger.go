@@ -13,8 +13,10 @@ type LedgerReport struct {
 	Size int64  `json:"size"` // entries
 	Last string `json:"last"` // hash of the last one
 	Root string `json:"root"` // of the Merkle tree
-	// Checkpoints is how many signed checkpoints were checked.
-	Checkpoints int64 `json:"checkpoints"`
+	// Checkpoint is the size of the newest checkpoint, which is of this tree; 0 if
+	// there is none. Signed means that its signature was checked too.
+	Checkpoint int64 `json:"checkpoint"`
+	Signed     bool  `json:"signed"`
 }
 
 func (a *app) ledgerCommand() *cobra.Command {
@@ -62,17 +64,18 @@ func short(s string, n int) string {
 }
 
 func (a *app) ledgerVerify() *cobra.Command {
-	var database string
+	var database, key string
 	c := &cobra.Command{
 		Use: "verify", Short: "Check the whole ledger in a database, or a copy of one", Args: cobra.NoArgs,
 		Long: `Check the whole ledger in a database, or a copy of one: every entry follows the
-one before, the Merkle tree is the entries' tree, and each signed checkpoint is
-of this tree. It needs the database alone: no server, no network.`,
+one before, and the newest checkpoint is of the entries' Merkle tree. It needs
+the database alone: no server, no network. With --ledger-key the checkpoint's
+signature is checked too; compare the root with what others have seen.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if database == "" {
 				return usagef("say which --database: a SQLite file, or postgres://…")
 			}
-			r, err := a.programs.VerifyLedger(cmd.Context(), database)
+			r, err := a.programs.VerifyLedger(cmd.Context(), database, key)
 			if err != nil {
 				return err
 			}
@@ -81,11 +84,12 @@ of this tree. It needs the database alone: no server, no network.`,
 				t.field("entries", r.Size)
 				t.field("last", r.Last)
 				t.field("root", r.Root)
-				t.field("checkpoints", r.Checkpoints)
+				t.field("checkpoint", fmt.Sprintf("of %d entries, is of this tree; signature checked: %s", r.Checkpoint, yesNo(r.Signed)))
 			})
 		},
 	}
 	c.Flags().StringVar(&database, "database", "", "SQLite `file` or postgres:// address")
+	c.Flags().StringVar(&key, "ledger-key", "", "the ledger's verifier `key`, name+hash+key")
 	return c
 }
 
