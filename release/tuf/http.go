@@ -2,8 +2,12 @@ package tuf
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
+	"strconv"
+	"strings"
+	"time"
 )
 
 // HTTP fetches from a web server. Set timeouts by ctx or on the http.Client.
@@ -14,14 +18,88 @@ type HTTP struct {
 
 // NewHTTP reads under base, such as "https://headgate.example/tuf/". A nil client
 // is http.DefaultClient.
-func NewHTTP(base string, client *http.Client) *HTTP { return &HTTP{base: base, client: client} }
+func NewHTTP(base string, client *http.Client) *HTTP {
+	if client == nil {
+		client = http.DefaultClient
+	}
+	return &HTTP{base: strings.TrimSuffix(base, "/") + "/", client: client}
+}
 
 // Fetch implements Fetcher.
 func (h *HTTP) Fetch(ctx context.Context, path string, limit int64, etag string) ([]byte, string, error) {
-	panic("tuf: being written")
+	resp, err := h.get(ctx, path, etag)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	if resp.ContentLength > limit {
+		return nil, "", fmt.Errorf("fetch %s: %d bytes, limit %d: %w", path, resp.ContentLength, limit, ErrTooLarge)
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return nil, "", fmt.Errorf("fetch %s: %w", path, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, "", fmt.Errorf("fetch %s: more than %d bytes: %w", path, limit, ErrTooLarge)
+	}
+	return b, resp.Header.Get("ETag"), nil
 }
 
 // Open implements Fetcher.
 func (h *HTTP) Open(ctx context.Context, path string) (io.ReadCloser, error) {
-	panic("tuf: being written")
+	resp, err := h.get(ctx, path, "")
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+// get gives a response of status 200, or an error.
+func (h *HTTP) get(ctx context.Context, path, etag string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.base+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("fetch %s: %w", path, err)
+	}
+	// Digests and lengths are of the bytes as stored.
+	req.Header.Set("Accept-Encoding", "identity")
+	if etag != "" {
+		req.Header.Set("If-None-Match", etag)
+	}
+	resp, err := h.client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("fetch %s: %w", path, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	// A short body read to its end lets the connection be used again.
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4096))
+	resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusNotModified:
+		return nil, fmt.Errorf("fetch %s: %w", path, ErrNotModified)
+	case http.StatusNotFound, http.StatusGone:
+		return nil, fmt.Errorf("fetch %s: %w", path, ErrNotFound)
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return nil, &RetryError{Status: resp.StatusCode, After: retryAfter(resp.Header), Path: path}
+	}
+	return nil, fmt.Errorf("fetch %s: status %s", path, resp.Status)
+}
+
+// retryAfter reads Retry-After (RFC 9110 10.2.3): seconds, or a date, which is
+// taken relative to the server's own Date, because our clock may be off.
+func retryAfter(h http.Header) time.Duration {
+	v := strings.TrimSpace(h.Get("Retry-After"))
+	if s, err := strconv.ParseInt(v, 10, 32); err == nil {
+		return max(0, time.Duration(s)*time.Second)
+	}
+	at, err := http.ParseTime(v)
+	if err != nil {
+		return 0
+	}
+	now, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return 0
+	}
+	return max(0, at.Sub(now))
 }
