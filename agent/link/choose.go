@@ -43,8 +43,9 @@ type Want struct {
 // Have is what an endpoint knows of one product when it chooses.
 type Have struct {
 	ipc.Product
-	// Refused are rollouts whose grant the server refused for good.
-	Refused map[int64]bool
+	// Refused holds the digests that are not to be tried again with this plan: the
+	// server refused the grant, or preflight the content.
+	Refused map[string]bool
 }
 
 // Choose says what to do about each product. It depends on its arguments only.
@@ -122,8 +123,8 @@ func barred(o release.Offer, endpoint string, h Have) (code, detail string) {
 			return "quarantined", o.Version + " failed here: " + q.Reason
 		}
 	}
-	if h.Refused[o.Rollout] {
-		return "refused", fmt.Sprintf("the server refused rollout R-%d", o.Rollout)
+	if _, ok := h.Refused[o.Digest]; ok {
+		return "refused", fmt.Sprintf("rollout R-%d was refused", o.Rollout)
 	}
 	if !InTurn(o, endpoint) {
 		return "not-your-turn", fmt.Sprintf("rollout R-%d has not come to this endpoint yet", o.Rollout)

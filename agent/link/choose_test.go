@@ -65,7 +65,7 @@ func TestChoose(t *testing.T) {
 		{"revert first, newer offer after", runs("2.0.0"), []release.Offer{offer(3, "3.0.0", ask, 1), offer(2, "2.0.0", back, 1)}, DoRevert, 2, "ordered-back", ""},
 		{"probation is not disturbed by an offer", with(runs("2.0.0"), func(h *Have) { h.Attempt = &ipc.Attempt{Rollout: 2, State: ipc.AttemptProbation} }), []release.Offer{offer(3, "3.0.0", ask, 1)}, DoNothing, 0, "in-probation", ""},
 		{"what failed here is not tried again", with(runs("1.0.0"), func(h *Have) { h.Quarantine = []ipc.Quarantined{{Digest: digest(2), Reason: "crash-loop"}} }), []release.Offer{offer(2, "2.0.0", ask, 1)}, DoNothing, 0, "quarantined", ""},
-		{"a refusal is final", with(runs("1.0.0"), func(h *Have) { h.Refused = map[int64]bool{2: true} }), []release.Offer{offer(2, "2.0.0", ask, 1)}, DoNothing, 0, "refused", ""},
+		{"a refusal is final", with(runs("1.0.0"), func(h *Have) { h.Refused = map[string]bool{digest(2): false} }), []release.Offer{offer(2, "2.0.0", ask, 1)}, DoNothing, 0, "refused", ""},
 		{"a rollout that left the plan is dropped", with(runs("1.0.0"), staged("2.0.0")), nil, DoNothing, 0, "no-offer", digest(2)},
 		{"a newer offer drops the older staged one", with(runs("1.0.0"), staged("2.0.0")), []release.Offer{offer(3, "3.0.0", ask, 1)}, DoAsk, 3, "offered", digest(2)},
 		{"order in the plan does not matter", nothing, []release.Offer{offer(2, "2.0.0", ask, 1), offer(1, "1.0.0", ask, 1)}, DoAsk, 2, "offered", ""},

@@ -1,0 +1,155 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/headgate/headgate/agent/ipc"
+	v1 "github.com/headgate/headgate/api/headgate/v1"
+	"github.com/headgate/headgate/release"
+)
+
+// attempts says how each product's latest attempt stands: a change is news, to
+// be told at once. That something waits for a grant is none.
+func attempts(st ipc.Status) string {
+	var s string
+	for _, p := range st.Products {
+		if p.Attempt != nil && p.Attempt.State != ipc.AttemptStaged {
+			s += fmt.Sprintf("%s %d %s %s;", p.Product, p.Attempt.Rollout, p.Attempt.State, p.Attempt.Reason)
+		}
+	}
+	return s
+}
+
+// scheduleBeacon sets when the next beacon is due, unless one failed: then the
+// back-off stands.
+func (l *link) scheduleBeacon() {
+	if l.pending != nil || l.last.IsZero() {
+		return
+	}
+	every := 5 * l.Poll
+	if l.plan.Schema != "" {
+		every = l.plan.Beacon.Std()
+	}
+	l.beacon.due = NextBeacon(l.last, Jitter(every, 0.1, l.rnd.Float64()), l.marks()...)
+}
+
+// marks are the instants from which to count an offer's ages: the switch, or for
+// an endpoint that has not been granted it, when the offer was first seen.
+func (l *link) marks() []Mark {
+	var out []Mark
+	for _, o := range l.plan.Offers {
+		p := l.product(o.Product)
+		if p == nil {
+			continue
+		}
+		if at, ok := l.switched[o.Rollout]; ok {
+			out = append(out, Mark{at, ProbationAges(o)})
+		} else if at, ok := l.seen[o.Rollout]; ok && o.Action == release.ActionOffer && p.Digest != o.Digest {
+			out = append(out, Mark{at, o.Ages})
+		}
+	}
+	return out
+}
+
+// product finds a product that this endpoint has.
+func (l *link) product(name string) *ipc.Product {
+	for i := range l.status.Products {
+		if l.status.Products[i].Product == name {
+			return &l.status.Products[i]
+		}
+	}
+	return nil
+}
+
+// sendBeacon reports the present status. A beacon that was not acknowledged is
+// sent again as it was, then the present one: so numbers have no gaps.
+func (l *link) sendBeacon(ctx context.Context, now time.Time) {
+	repeat, heard := l.pending, l.heard
+	l.start(&l.beacon, func() func() {
+		b := repeat
+		var st ipc.Status
+		var err error
+		if b == nil {
+			if st, err = l.Keeper.Status(ctx); err == nil {
+				b, err = l.number(st, false)
+			}
+		}
+		if err == nil {
+			err = l.deliver(ctx, b)
+		}
+		return func() { l.beaconSent(b, repeat != nil, heard, st, now, err) }
+	})
+}
+
+// number builds a beacon with the next number, which is on disk before use. Only
+// the beacon lane and, after it ended, goodbye call it.
+func (l *link) number(st ipc.Status, goodbye bool) (*v1.BeaconRequest, error) {
+	n, err := l.seq.next()
+	if err != nil {
+		return nil, err
+	}
+	return BeaconOf(n, st, goodbye, time.Now()), nil
+}
+
+func (l *link) deliver(ctx context.Context, b *v1.BeaconRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	resp, err := l.api.Beacon(ctx, connect.NewRequest(b))
+	if err != nil {
+		return fmt.Errorf("beacon %d: %w", b.Seq, err)
+	}
+	if resp.Msg.AckedSeq != b.Seq {
+		return fmt.Errorf("beacon %d: the server acknowledged %d", b.Seq, resp.Msg.AckedSeq)
+	}
+	// Keeper counts these towards proof; if it is gone, the loop will notice.
+	_, _ = l.Keeper.Acked(ctx, ipc.Acked{Seq: b.Seq, Running: RunningOf(b)})
+	return nil
+}
+
+func (l *link) beaconSent(b *v1.BeaconRequest, repeated bool, heard int64, st ipc.Status, at time.Time, err error) {
+	if b != nil && !repeated {
+		l.last, l.reported = at, attempts(st)
+		if l.heard == heard { // no push came since: this is the newest
+			l.status = st
+		}
+	}
+	if err != nil {
+		l.pending = b
+		if final(err) {
+			l.pending = nil // the same bytes would fail again
+		}
+		pause := l.failed(l.beacon.back, err)
+		l.beacon.due = time.Now().Add(pause)
+		l.Log.Warn("could not beacon", "err", err, "retry_in", pause)
+		return
+	}
+	l.pending = nil
+	l.beacon.back.Reset()
+	l.scheduleBeacon()
+	if repeated || attempts(l.status) != l.reported {
+		l.beacon.due = time.Now()
+	}
+}
+
+// goodbye says that silence from now on is no failure. A server that does not
+// answer cannot hold up the stop.
+func (l *link) goodbye() error {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+	defer cancel()
+	st, err := l.Keeper.Status(ctx)
+	if err != nil {
+		st = l.status
+	}
+	b, err := l.number(st, true)
+	if err == nil {
+		err = l.deliver(ctx, b)
+	}
+	if err != nil {
+		l.Log.Warn("could not say goodbye", "err", err)
+	}
+	return nil
+}
