@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/headgate/headgate/agent"
 	"github.com/headgate/headgate/agent/link"
+	"github.com/headgate/headgate/internal/span"
 )
 
 func (a *app) agentCommand() *cobra.Command {
@@ -38,6 +40,7 @@ func (a *app) agentEnrol() *cobra.Command {
 	var dir, tokenFile string
 	var labels map[string]string
 	var c agent.Config
+	var poll time.Duration
 	cmd := &cobra.Command{
 		Use: "enrol", Short: "Make a folder the home of an endpoint of a tenant", Args: cobra.NoArgs,
 		Long: `Make a folder the home of an endpoint of a tenant. Repeating it changes nothing:
@@ -53,7 +56,7 @@ it never makes a second endpoint.
 			if c.Server, err = a.conn.base(); err != nil {
 				return err
 			}
-			c.Pin, c.Labels = a.conn.pin, maps.Clone(labels)
+			c.Pin, c.Labels, c.Poll = a.conn.pin, maps.Clone(labels), span.Duration(poll)
 			if err := c.Check(); err != nil {
 				return usageError{err}
 			}
@@ -76,6 +79,7 @@ it never makes a second endpoint.
 	f.StringVar(&c.Name, "name", "", "name for people; the host's if empty")
 	f.StringToStringVar(&labels, "label", nil, "`key=value`; os, arch and kernel are filled in; repeat it")
 	f.StringVar(&c.FailureDomain, "failure-domain", "", "endpoints of one `domain` are never at risk together")
+	f.DurationVar(&poll, "poll", 0, "how often to ask for a plan until the first plan says; 0 is 60s")
 	f.StringArrayVar(&c.Products, "product", nil, "`vendor/product` that this endpoint runs; repeat it")
 	return cmd
 }

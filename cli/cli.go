@@ -116,7 +116,7 @@ Connection:    --server, --token-file, --pin, or HEADGATE_SERVER,
 	root.AddCommand(
 		a.serverCommand(), a.keyCommand(), a.rootCommand(), a.vendorCommand(), a.productCommand(),
 		a.releaseCommand(), a.tenantCommand(), a.tokenCommand(), a.agentCommand(), a.rolloutCommand(),
-		a.endpointCommand(), a.ledgerCommand(), a.doctorCommand(), a.versionCommand(),
+		a.endpointCommand(), a.ledgerCommand(), a.doctorCommand(), a.demoCommand(), a.versionCommand(),
 	)
 	return root
 }

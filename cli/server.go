@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -81,12 +82,17 @@ func (a *app) announce(s Serving) {
 		}
 		return
 	}
-	fmt.Fprintf(a.out, "export HEADGATE_SERVER=%s\n", s.URL)
+	var b strings.Builder
+	fmt.Fprintf(&b, "export HEADGATE_SERVER=%s\n", s.URL)
 	if s.Pin != "" {
-		fmt.Fprintf(a.out, "export HEADGATE_PIN=%s\n", s.Pin)
+		fmt.Fprintf(&b, "export HEADGATE_PIN=%s\n", s.Pin)
 	}
-	fmt.Fprintf(a.out, "export HEADGATE_TOKEN_FILE=%s\n", s.TokenFile)
+	fmt.Fprintf(&b, "export HEADGATE_TOKEN_FILE=%s\n", shellQuote(s.TokenFile))
+	io.WriteString(a.out, b.String()) // at once: a script waits for it
 }
+
+// shellQuote makes s one word for a shell.
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // newLog makes the logger of a long-running command.
 func newLog(w io.Writer, level, format string) (*slog.Logger, error) {
