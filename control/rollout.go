@@ -1,0 +1,204 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/headgate/headgate/health"
+	"github.com/headgate/headgate/rollout"
+	"github.com/headgate/headgate/store"
+)
+
+// Rollouts is what the decider needs of the store.
+type Rollouts interface {
+	OpenRollouts(ctx context.Context) ([]store.Rollout, error)
+	Snapshot(ctx context.Context, id int64) (rollout.Snapshot, error)
+	Presence(ctx context.Context, id int64, since time.Time) (health.Control, error)
+	CommitDecision(ctx context.Context, c store.DecisionCommit, now time.Time, inTx store.InTx) (store.Rollout, error)
+}
+
+// Decider has each live rollout decided again and again.
+type Decider struct {
+	Rollouts Rollouts
+	// Every is the longest time between two looks.
+	Every time.Duration
+	// Publish is enqueued in the decision's own transaction.
+	Publish store.InTx
+	Now     func() time.Time
+	Log     *slog.Logger
+	// Observe, if set, is told of each look: the rollout after it, and whether the
+	// decision was news.
+	Observe func(r store.Rollout, d rollout.Decision, news bool)
+	// Forget, if set, is told of rollouts that will not be looked at again.
+	Forget func(id int64)
+
+	once sync.Once
+	wake chan struct{}
+
+	mu       sync.Mutex // guards what follows
+	presence map[int64]presence
+	looked   map[int64]time.Time
+	grain    time.Duration
+}
+
+// presence is a count of controls, and what it cost.
+type presence struct {
+	control health.Control
+	at      time.Time
+	took    time.Duration
+}
+
+// Actor is who decides, as the ledger names it.
+const Actor = "engine"
+
+// conflictTries bounds how often a decision is made anew because somebody else
+// committed first; the next tick goes on.
+const conflictTries = 5
+
+// Run decides until ctx ends.
+func (d *Decider) Run(ctx context.Context) {
+	d.init()
+	c := &complaints{log: d.Log}
+	every(ctx, d.Every, d.Every/5, d.wake, func(ctx context.Context) { d.tick(ctx, c) })
+}
+
+func (d *Decider) init() { d.once.Do(func() { d.wake = make(chan struct{}, 1) }) }
+
+// Wake has the decider look soon: there is new evidence.
+func (d *Decider) Wake() { d.init(); poke(d.wake) }
+
+// Looked is when the rollout was last looked at by this server; zero if never.
+func (d *Decider) Looked(id int64) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.looked[id]
+}
+
+// Grain is how stale "last seen" may be in the store without changing what
+// Presence counts: a quarter of the shortest beacon interval of any rollout.
+func (d *Decider) Grain() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.grain
+}
+
+func (d *Decider) tick(ctx context.Context, c *complaints) {
+	open, err := d.Rollouts.OpenRollouts(ctx)
+	c.about(ctx, 0, "cannot list rollouts", err)
+	if err != nil {
+		return
+	}
+	d.settle(open)
+	for _, r := range open {
+		if r.State != rollout.Halted && r.State != rollout.Reverted { // only people move these
+			c.about(ctx, r.ID, "cannot decide", d.Decide(ctx, r.ID))
+		}
+	}
+}
+
+// settle forgets rollouts that are gone and sets the grain.
+func (d *Decider) settle(open []store.Rollout) {
+	grain := rollout.DefaultPolicy().Beacon.Std() / 4
+	alive := make(map[int64]bool, len(open))
+	for _, r := range open {
+		alive[r.ID] = true
+		grain = min(grain, r.Policy.Beacon.Std()/4)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.grain = grain
+	for id := range d.presence {
+		if !alive[id] {
+			delete(d.presence, id)
+		}
+	}
+	for id := range d.looked {
+		if !alive[id] {
+			delete(d.looked, id)
+			if d.Forget != nil {
+				d.Forget(id)
+			}
+		}
+	}
+}
+
+// Decide has one rollout decided now and commits the decision. Somebody else's
+// commit in between means a new snapshot and a new decision.
+func (d *Decider) Decide(ctx context.Context, id int64) error {
+	for try := 1; ; try++ {
+		err := d.decide(ctx, id)
+		if !errors.Is(err, store.ErrConflict) || try == conflictTries {
+			return err
+		}
+	}
+}
+
+func (d *Decider) decide(ctx context.Context, id int64) error {
+	snap, err := d.Rollouts.Snapshot(ctx, id)
+	if err != nil {
+		return fmt.Errorf("decide R-%d: %w", id, err)
+	}
+	if snap.Control, err = d.Presence(ctx, id, snap.Policy); err != nil {
+		return fmt.Errorf("decide R-%d: %w", id, err)
+	}
+	now := d.Now()
+	dec, err := rollout.Decide(snap, now)
+	if err != nil {
+		return fmt.Errorf("decide R-%d: %w", id, err)
+	}
+	after, err := d.Rollouts.CommitDecision(ctx, store.DecisionCommit{Snapshot: snap, Decision: dec, Actor: Actor}, now, d.Publish)
+	if err != nil {
+		return fmt.Errorf("commit decision %s of R-%d: %w", dec.Action, id, err)
+	}
+	news := after.Revision != snap.Revision
+	if news {
+		d.Log.LogAttrs(ctx, slog.LevelInfo, "rollout decided", slog.Int64("rollout", id), slog.String("action", string(dec.Action)),
+			slog.String("state", string(dec.State)), slog.String("reason", dec.Reasons[0].Detail), slog.Int64("revision", after.Revision))
+	}
+	if d.Observe != nil {
+		d.Observe(after, dec, news)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.looked == nil {
+		d.looked = map[int64]time.Time{}
+	}
+	d.looked[id] = now
+	return nil
+}
+
+// Presence counts a rollout's controls: heard from within two beacon intervals.
+// The count reads a row for each endpoint, so it is kept until it is older than
+// a tick and than twenty times what it cost.
+func (d *Decider) Presence(ctx context.Context, id int64, p rollout.Policy) (health.Control, error) {
+	now := d.Now()
+	d.mu.Lock()
+	kept, ok := d.presence[id]
+	grain := d.grain
+	d.mu.Unlock()
+	if ok && now.Sub(kept.at) < max(d.Every*9/10, 20*kept.took) {
+		return kept.control, nil
+	}
+	c, err := d.Rollouts.Presence(ctx, id, now.Add(-2*p.Beacon.Std()-grain))
+	if err != nil {
+		return c, fmt.Errorf("count controls: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.presence == nil {
+		d.presence = map[int64]presence{}
+	}
+	d.presence[id] = presence{control: c, at: now, took: d.Now().Sub(now)}
+	return c, nil
+}
+
+// Kept is the newest count of a rollout's controls, zero if there is none.
+func (d *Decider) Kept(id int64) health.Control {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.presence[id].control
+}
