@@ -1,0 +1,145 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/headgate/headgate/internal/span"
+)
+
+// Config is everything that a server can be told. Each field's comment is its
+// manual; a zero field takes the default named there.
+type Config struct {
+	// Data is the folder of what the server keeps: headgate.db (SQLite), keys/,
+	// tls/ and operator.token. It is made with mode 0700 if missing. Required.
+	Data string `json:"data"`
+	// Listen is the address of the one listener. Default "127.0.0.1:8443"; port 0
+	// takes a free one.
+	Listen string `json:"listen,omitempty"`
+	// InsecureHTTP turns TLS off. Only on a loopback address: tokens would travel
+	// in clear.
+	InsecureHTTP bool `json:"insecure_http,omitempty"`
+	// CertFile and KeyFile are a certificate chain and its key in PEM. Without them
+	// the server makes a self-signed certificate at its first start and prints its
+	// fingerprint, which agents pin at enrolment.
+	CertFile string `json:"cert_file,omitempty"`
+	KeyFile  string `json:"key_file,omitempty"`
+	// Hosts are the names and addresses that a self-signed certificate is made for,
+	// besides localhost, 127.0.0.1 and ::1.
+	Hosts []string `json:"hosts,omitempty"`
+	// Database is "postgres://..." for PostgreSQL; empty is SQLite in Data.
+	Database string `json:"database,omitempty"`
+	// DatabaseFile names a file that holds Database, so that its password is not
+	// in an argument list. Set one of the two.
+	DatabaseFile string `json:"database_file,omitempty"`
+	// Origin names the ledger in its checkpoints (C2SP tlog-checkpoint). It is
+	// part of the ledger's key and cannot change later. Default "headgate.ledger".
+	Origin string `json:"origin,omitempty"`
+	// DecideEvery is the longest time between two looks at a live rollout; new
+	// evidence wakes the decider earlier. Default 1s.
+	DecideEvery span.Duration `json:"decide_every,omitzero"`
+	// CheckpointEvery is how often the ledger's head is signed if it grew.
+	// Default 1m.
+	CheckpointEvery span.Duration `json:"checkpoint_every,omitzero"`
+	// TimestampLife is for how long timestamp.json is signed; it is renewed after a
+	// third of that. An agent that gets no fresh one installs nothing new.
+	// Default 24h.
+	TimestampLife span.Duration `json:"timestamp_life,omitzero"`
+	// Queue is how many grants and beacons may wait for a transaction before the
+	// server answers "unavailable, retry". Default 8192.
+	Queue int `json:"queue,omitempty"`
+	// MaxArtifact is the largest artifact that is taken, bytes. Default and limit
+	// 1 GiB.
+	MaxArtifact int64 `json:"max_artifact,omitempty"`
+	// StopGrace is how long a stopping server lets requests finish. Default 10s.
+	StopGrace span.Duration `json:"stop_grace,omitzero"`
+
+	// Log takes the log; nil discards it.
+	Log *slog.Logger `json:"-"`
+	// Now is the server's clock; nil is time.Now.
+	Now func() time.Time `json:"-"`
+}
+
+// maxConfig is the largest configuration file in bytes.
+const maxConfig = 64 << 10
+
+// LoadConfig reads a configuration file in JSON. An unknown key is an error.
+func LoadConfig(path string) (Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	c, err := parseConfig(b)
+	if err != nil {
+		return c, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+func parseConfig(b []byte) (c Config, err error) {
+	if len(b) > maxConfig {
+		return c, fmt.Errorf("%d bytes, limit %d", len(b), maxConfig)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		return c, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return c, errors.New("data after the JSON value")
+	}
+	return c, nil
+}
+
+// complete fills in defaults and refuses what cannot work.
+func (c Config) complete() (Config, error) {
+	if c.Data == "" {
+		return c, errors.New("configuration: data: no folder is named")
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		return c, errors.New("configuration: cert_file and key_file go together; only one is set")
+	}
+	if c.Database != "" && c.DatabaseFile != "" {
+		return c, errors.New("configuration: database and database_file are both set")
+	}
+	or(&c.Listen, "127.0.0.1:8443")
+	or(&c.Origin, "headgate.ledger")
+	or(&c.DecideEvery, span.Duration(time.Second))
+	or(&c.CheckpointEvery, span.Duration(time.Minute))
+	or(&c.TimestampLife, span.Duration(24*time.Hour))
+	or(&c.Queue, 8192)
+	or(&c.MaxArtifact, 1<<30)
+	or(&c.StopGrace, span.Duration(10*time.Second))
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	for _, d := range []struct {
+		name string
+		v    span.Duration
+	}{{"decide_every", c.DecideEvery}, {"checkpoint_every", c.CheckpointEvery}, {"timestamp_life", c.TimestampLife}, {"stop_grace", c.StopGrace}} {
+		if d.v.Std() < 10*time.Millisecond {
+			return c, fmt.Errorf("configuration: %s: %s is less than 10ms", d.name, d.v)
+		}
+	}
+	if c.Queue < 1 || c.MaxArtifact < 1 || c.MaxArtifact > 1<<30 {
+		return c, fmt.Errorf("configuration: queue %d, max_artifact %d: want at least 1, and at most 1 GiB for max_artifact", c.Queue, c.MaxArtifact)
+	}
+	return c, nil
+}
+
+// or sets what is zero to its default.
+func or[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}

@@ -1,0 +1,182 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	headgatev1connect "github.com/headgate/headgate/api/headgate/v1/headgatev1connect"
+	"github.com/headgate/headgate/release"
+	"github.com/headgate/headgate/release/tuf"
+)
+
+const (
+	// callTimeout is how long a call may take in the server.
+	callTimeout = 25 * time.Second
+	// maxMessage is the largest message of the API, decompressed; metadata is the
+	// longest, and JSON carries it in base64.
+	maxMessage = tuf.MaxTargets*4/3 + 64<<10
+	// maxAgentMessage is the largest message of an agent.
+	maxAgentMessage = 64 << 10
+)
+
+// handler routes a request. timestamp.json goes before everything else: no
+// router, no log, no metric by label.
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	s.mountAPI(mux)
+	mux.HandleFunc("GET /tuf/", s.serveTUF)
+	mux.HandleFunc("PUT /v1/artifacts/{sha256}", s.putArtifact)
+	mux.HandleFunc("GET /ledger/checkpoint", s.getCheckpoint)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn)}))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == timestampPath && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			s.files.serveTimestamp(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// mountAPI mounts all services with the same gate, limits and codecs.
+func (s *Server) mountAPI(mux *http.ServeMux) {
+	common := []connect.HandlerOption{
+		connect.WithRequestGate(s.gate),
+		connect.WithInterceptors(&observer{s}),
+		connect.WithCodec(strictJSON{"json"}), connect.WithCodec(strictJSON{"json; charset=utf-8"}),
+		connect.WithCompressMinBytes(1 << 10),
+		connect.WithRecover(s.recovered),
+	}
+	people := append(common[:len(common):len(common)], connect.WithReadMaxBytes(maxMessage))
+	agents := append(common[:len(common):len(common)], connect.WithReadMaxBytes(maxAgentMessage))
+	mux.Handle(headgatev1connect.NewAgentServiceHandler(agentService{s}, agents...))
+	mux.Handle(headgatev1connect.NewAccountServiceHandler(accountService{s}, people...))
+	mux.Handle(headgatev1connect.NewCatalogServiceHandler(catalogService{s}, people...))
+	mux.Handle(headgatev1connect.NewFleetServiceHandler(fleetService{s}, people...))
+	mux.Handle(headgatev1connect.NewLedgerServiceHandler(ledgerService{s}, people...))
+	mux.Handle(headgatev1connect.NewRepositoryServiceHandler(repositoryService{s}, people...))
+	mux.Handle(headgatev1connect.NewRolloutServiceHandler(rolloutService{s}, people...))
+}
+
+// recovered answers a call whose handler broke a rule of ours; the others go on.
+func (s *Server) recovered(ctx context.Context, spec connect.Spec, _ http.Header, v any) error {
+	s.cfg.Log.LogAttrs(ctx, slog.LevelError, "handler panicked", slog.String("procedure", spec.Procedure), slog.Any("err", v), slog.String("stack", string(debug.Stack())))
+	return connect.NewError(connect.CodeInternal, errors.New("the server broke one of its own rules; its log has the details"))
+}
+
+// observer gives each call its deadline, maps its error and counts it.
+type observer struct{ s *Server }
+
+// WrapUnary implements connect.Interceptor.
+func (o *observer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		procedure := req.Spec().Procedure
+		res, err := next(ctx, req)
+		code := "ok"
+		if err != nil {
+			err = o.s.fail(ctx, procedure, err)
+			code = connect.CodeOf(err).String()
+		}
+		o.s.metrics.requests.WithLabelValues(procedure, code).Inc()
+		o.s.metrics.seconds.WithLabelValues(procedure).Observe(time.Since(began).Seconds())
+		return res, err
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor.
+func (o *observer) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (o *observer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		procedure := conn.Spec().Procedure
+		err, code := next(ctx, conn), "ok"
+		if err != nil {
+			err = o.s.fail(ctx, procedure, err)
+			code = connect.CodeOf(err).String()
+		}
+		o.s.metrics.requests.WithLabelValues(procedure, code).Inc()
+		return err
+	}
+}
+
+// putArtifact takes an artifact in a stream. What has another digest, is too
+// long or ends early leaves nothing behind; a repeat is cheap.
+func (s *Server) putArtifact(w http.ResponseWriter, r *http.Request) {
+	const doing = "upload artifact"
+	if _, err := s.admit(r.Context(), operator|vendor, r.Header); err != nil {
+		s.refuse(w, r, doing, err)
+		return
+	}
+	digest := r.PathValue("sha256")
+	if err := release.CheckDigest(digest); err != nil {
+		s.refuse(w, r, doing, err)
+		return
+	}
+	if r.ContentLength > s.cfg.MaxArtifact {
+		s.refuse(w, r, doing, fmt.Errorf("artifact of %d bytes, limit %d: %w", r.ContentLength, s.cfg.MaxArtifact, release.ErrInvalid))
+		return
+	}
+	s.extend(w, s.cfg.MaxArtifact)
+	n, err := s.store.PutArtifact(r.Context(), digest, r.Body, s.cfg.MaxArtifact, s.cfg.Now())
+	if err != nil {
+		s.refuse(w, r, doing, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(map[string]any{"digest": digest, "length": n})
+}
+
+// getCheckpoint serves the newest signed checkpoint to everybody: that is what
+// checkpoints are for.
+func (s *Server) getCheckpoint(w http.ResponseWriter, r *http.Request) {
+	c, err := s.store.LatestCheckpoint(r.Context())
+	if err != nil {
+		s.refuse(w, r, "read checkpoint", err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-cache")
+	w.Write(c.Note)
+}
+
+// ready tells whether this server can do its work: the database answers and a
+// root is published.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	if err := s.store.Ping(ctx); err != nil {
+		s.cfg.Log.LogAttrs(ctx, slog.LevelError, "not ready", slog.Any("err", err))
+		http.Error(w, "database: does not answer", http.StatusServiceUnavailable)
+		return
+	}
+	if s.files.timestamp.Load() == nil {
+		http.Error(w, "repository: no root.json is published yet", http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+// statuses are the HTTP statuses of API codes on plain paths.
+var statuses = map[connect.Code]int{
+	connect.CodeInvalidArgument: http.StatusBadRequest, connect.CodeUnauthenticated: http.StatusUnauthorized,
+	connect.CodePermissionDenied: http.StatusForbidden, connect.CodeNotFound: http.StatusNotFound,
+	connect.CodeAlreadyExists: http.StatusConflict, connect.CodeAborted: http.StatusConflict,
+	connect.CodeFailedPrecondition: http.StatusPreconditionFailed, connect.CodeUnavailable: http.StatusServiceUnavailable,
+	connect.CodeCanceled: 499, connect.CodeDeadlineExceeded: http.StatusGatewayTimeout,
+}

@@ -1,0 +1,155 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/headgate/headgate/internal/atomicfile"
+	"github.com/headgate/headgate/ledger"
+	"github.com/headgate/headgate/release/tuf"
+	"github.com/headgate/headgate/store"
+)
+
+// keys are what the server signs with: the online roles and the ledger.
+type keys struct {
+	online       tuf.Online
+	ledger       string // note's private form; secret
+	ledgerPublic string
+}
+
+// loadKeys reads the server's keys, making what is missing. Servers on one
+// database share one set: it is copied by hand.
+func loadKeys(dir string) (k keys, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return k, fmt.Errorf("make key folder: %w", err)
+	}
+	for _, role := range []struct {
+		name string
+		key  *tuf.Signer
+	}{{"timestamp", &k.online.Timestamp}, {"snapshot", &k.online.Snapshot}, {"rollout", &k.online.Rollout}} {
+		if *role.key, err = loadKey(filepath.Join(dir, role.name+".key")); err != nil {
+			return k, fmt.Errorf("online key %s: %w", role.name, err)
+		}
+	}
+	k.ledger, k.ledgerPublic, err = ledgerKey(filepath.Join(dir, "ledger.key"))
+	return k, err
+}
+
+func loadKey(path string) (*tuf.Key, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		key, err := tuf.NewKey()
+		if err != nil {
+			return nil, err
+		}
+		if err := tuf.SaveKey(path, key); err != nil {
+			return nil, err
+		}
+	}
+	return tuf.LoadKey(path)
+}
+
+// ledgerKey reads the checkpoint key in the form of package note. The public
+// part beside it is written first: with the private one there both are.
+func ledgerKey(path string) (private, public string, err error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		private, public, err := note.GenerateKey(rand.Reader, ledger.Origin)
+		if err != nil {
+			return "", "", fmt.Errorf("make ledger key: %w", err)
+		}
+		if err := atomicfile.Write(path+".pub", []byte(public+"\n"), 0o644); err != nil {
+			return "", "", err
+		}
+		if err := atomicfile.Write(path, []byte(private+"\n"), 0o600); err != nil {
+			return "", "", err
+		}
+	}
+	read := func(p string) string {
+		b, e := os.ReadFile(p)
+		err = errors.Join(err, e)
+		return strings.TrimSpace(string(b))
+	}
+	private, public = read(path), read(path+".pub")
+	if err != nil {
+		return "", "", fmt.Errorf("read ledger key: %w", err)
+	}
+	signer, err := note.NewSigner(private)
+	if err != nil {
+		return "", "", fmt.Errorf("ledger key %s: malformed", path)
+	}
+	verifier, err := note.NewVerifier(public)
+	if err != nil || verifier.KeyHash() != signer.KeyHash() || signer.Name() != ledger.Origin {
+		return "", "", fmt.Errorf("ledger key %s: its public part %s.pub does not belong to it", path, path)
+	}
+	return private, public, nil
+}
+
+// checkKeys refuses to start with other keys than the published root and targets
+// name: nothing that this server signs would be believed.
+func (s *Server) checkKeys(ctx context.Context) error {
+	state, err := s.publisher.State(ctx)
+	if err != nil || state[tuf.Root] == nil {
+		return err
+	}
+	root, err := tuf.ReadRoot(state[tuf.Root])
+	if err != nil {
+		return fmt.Errorf("published root: %w", err)
+	}
+	if root.Timestamp.ID() != s.keys.online.Timestamp.Public().ID() || root.Snapshot.ID() != s.keys.online.Snapshot.Public().ID() {
+		return fmt.Errorf("the keys in %s are not those that the published root.json names: copy the folder from the first server", filepath.Join(s.cfg.Data, "keys"))
+	}
+	return nil
+}
+
+// adminName is the name of the first operator token.
+const adminName = "admin"
+
+// firstToken makes the first operator token. The file is written before the
+// database knows the token, so that a crash in between loses nothing.
+func (s *Server) firstToken(ctx context.Context) error {
+	path := filepath.Join(s.cfg.Data, "operator.token")
+	all, err := s.store.ListTokens(ctx)
+	if err != nil {
+		return fmt.Errorf("first token: %w", err)
+	}
+	for _, t := range all {
+		if t.Name == adminName {
+			return nil
+		}
+	}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		token, _ := newToken(prefixAccess)
+		b, err = []byte(token+"\n"), atomicfile.Write(path, []byte(token+"\n"), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("first token: %w", err)
+	}
+	hash, err := hashToken(prefixAccess, strings.TrimSpace(string(b)))
+	if err != nil {
+		return fmt.Errorf("first token in %s: %w", path, err)
+	}
+	_, err = s.store.AddToken(ctx, store.Token{Name: adminName, Scope: store.ScopeOperator}, hash, "server", s.cfg.Now())
+	if errors.Is(err, store.ErrExists) {
+		return nil // another server on the same database was faster
+	}
+	if err != nil {
+		return fmt.Errorf("first token: %w", err)
+	}
+	s.cfg.Log.LogAttrs(ctx, slog.LevelInfo, "first operator token written", slog.String("file", path))
+	return nil
+}
+
+// endpointToken is the bearer token of an endpoint.
+func endpointToken(id string, secret []byte) string {
+	return prefixEndpoint + strings.TrimPrefix(id, "E-") + "_" + base64.RawURLEncoding.EncodeToString(secret)
+}
