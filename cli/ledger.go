@@ -13,10 +13,10 @@ type LedgerReport struct {
 	Size int64  `json:"size"` // entries
 	Last string `json:"last"` // hash of the last one
 	Root string `json:"root"` // of the Merkle tree
-	// Checkpoint is the size of the newest checkpoint, which is of this tree; 0 if
-	// there is none. Signed means that its signature was checked too.
-	Checkpoint int64 `json:"checkpoint"`
-	Signed     bool  `json:"signed"`
+	// Checkpoints is how many there are, each of this tree. Signed means that the
+	// newest one's signature was checked too.
+	Checkpoints int64 `json:"checkpoints"`
+	Signed      bool  `json:"signed"`
 }
 
 func (a *app) ledgerCommand() *cobra.Command {
@@ -68,9 +68,9 @@ func (a *app) ledgerVerify() *cobra.Command {
 	c := &cobra.Command{
 		Use: "verify", Short: "Check the whole ledger in a database, or a copy of one", Args: cobra.NoArgs,
 		Long: `Check the whole ledger in a database, or a copy of one: every entry follows the
-one before, and the newest checkpoint is of the entries' Merkle tree. It needs
-the database alone: no server, no network. With --ledger-key the checkpoint's
-signature is checked too; compare the root with what others have seen.`,
+one before, and each checkpoint is of the entries' Merkle tree. It needs the
+database alone: no server, no network. With --ledger-key the newest checkpoint's
+signature is checked too.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if database == "" {
 				return usagef("say which --database: a SQLite file, or postgres://…")
@@ -84,7 +84,7 @@ signature is checked too; compare the root with what others have seen.`,
 				t.field("entries", r.Size)
 				t.field("last", r.Last)
 				t.field("root", r.Root)
-				t.field("checkpoint", fmt.Sprintf("of %d entries, is of this tree; signature checked: %s", r.Checkpoint, yesNo(r.Signed)))
+				t.field("checkpoints", fmt.Sprintf("%d, each of this tree; signature checked: %s", r.Checkpoints, yesNo(r.Signed)))
 			})
 		},
 	}

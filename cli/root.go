@@ -127,22 +127,42 @@ func (a *app) finish(ctx context.Context, c *client, d *document, s *signing) er
 	return a.publish(ctx, c, d)
 }
 
-// publish uploads signed metadata: root first, which says who may sign targets.
+// publish uploads signed metadata. The first root comes before its targets. A
+// rotation goes the other way round: targets that both old and new operators
+// signed are good under either root, so endpoints never meet a root whose
+// targets they must refuse.
 func (a *app) publish(ctx context.Context, c *client, d *document) error {
 	done := map[string]int64{}
-	if d.root != nil {
+	root := func() error {
+		if d.root == nil {
+			return nil
+		}
 		res, err := call(ctx, c.repository.PublishRoot, &headgatev1.PublishRootRequest{Root: d.root})
 		if err != nil {
 			return fmt.Errorf("publish root: %w", err)
 		}
 		done[tuf.Root] = res.Version
+		return nil
 	}
-	if d.targets != nil {
+	targets := func() error {
+		if d.targets == nil {
+			return nil
+		}
 		res, err := call(ctx, c.repository.PublishTargets, &headgatev1.PublishTargetsRequest{Targets: d.targets})
 		if err != nil {
 			return fmt.Errorf("publish targets: %w", err)
 		}
 		done[tuf.Targets] = res.Version
+		return nil
+	}
+	order := []func() error{root, targets}
+	if info, err := tuf.Inspect(d.root); err == nil && info.Version > 1 {
+		order = []func() error{targets, root}
+	}
+	for _, publish := range order {
+		if err := publish(); err != nil {
+			return err
+		}
 	}
 	return a.result(done, func(t *table) {
 		t.row("ROLE", "VERSION")
