@@ -2,8 +2,16 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
+	"github.com/headgate/headgate/health"
+	"github.com/headgate/headgate/internal/ids"
+	"github.com/headgate/headgate/ledger"
 	"github.com/headgate/headgate/rollout"
 )
 
@@ -85,12 +93,173 @@ type BatchAnswer struct {
 // them; beacons are taken in before asks. Everything in it may be repeated.
 //
 // An ask for a rollout that does not exist is refused as "unknown-rollout".
+//
+// It runs to its end even if ctx is cancelled: it answers many callers.
 func (s *Store) CommitBatch(ctx context.Context, b Batch, now time.Time) (BatchAnswer, error) {
-	return BatchAnswer{}, errUnbuilt
+	var answer BatchAnswer
+	ctx = context.WithoutCancel(ctx)
+	err := s.inWrite(ctx, "commit batch", func(c conn) error {
+		r := &batchRun{
+			c: c, batch: b, now: now.UTC().Truncate(time.Microsecond),
+			gates: map[int64]*gate{}, endpoints: map[int64]*identity{}, latest: map[int64]int{},
+			answer: BatchAnswer{Asks: make([]GrantAnswer, len(b.Asks)), Beacons: make([]BeaconAnswer, len(b.Beacons))},
+		}
+		if err := r.load(ctx); err != nil {
+			return err
+		}
+		r.takeBeacons()
+		r.answerAsks()
+		answer = r.answer
+		return r.save(ctx)
+	})
+	if err != nil {
+		return BatchAnswer{}, err
+	}
+	return answer, nil
 }
 
-// SweepSilent turns at most limit open exposures past their deadline to
-// silent, and returns how many it turned.
-func (s *Store) SweepSilent(ctx context.Context, now time.Time, limit int) (int, error) {
-	return 0, errUnbuilt
+// batchRun is one try of a batch's transaction.
+type batchRun struct {
+	c         conn
+	batch     Batch
+	now       time.Time
+	gates     map[int64]*gate
+	endpoints map[int64]*identity
+	latest    map[int64]int // of each endpoint's beacons, the one with the highest Seq
+	answer    BatchAnswer
+	members   []string // of the ledger entry
 }
+
+// takeBeacons moves exposures as the beacons report.
+func (r *batchRun) takeBeacons() {
+	for i, b := range r.batch.Beacons {
+		id := r.endpoints[b.Endpoint]
+		if !id.authentic(b.Secret) {
+			r.answer.Beacons[i].Err = ErrUnauthenticated
+			continue
+		}
+		if j, ok := r.latest[b.Endpoint]; !ok || b.Seq >= r.batch.Beacons[j].Seq {
+			r.latest[b.Endpoint] = i
+		}
+		for _, a := range b.Attempts {
+			if g := r.gates[a.Rollout]; g != nil && g.static.digest == a.Digest {
+				r.takeAttempt(g, id, a)
+			}
+		}
+	}
+}
+
+// takeAttempt takes in what became of an attempt. An endpoint that was never
+// granted is not evidence, whatever it says.
+func (r *batchRun) takeAttempt(g *gate, id *identity, a AttemptReport) {
+	x := g.exposures[id.id]
+	switch {
+	case a.State == AttemptPreflightFailed && x == nil:
+		g.refused[id.id] = a
+	case x == nil:
+	case a.State == AttemptProven:
+		// The server's clock says whether probation is over, not the endpoint. It
+		// will say so again.
+		if r.now.Sub(x.granted) >= g.static.policy.Probation.Std() {
+			r.move(g, id, x, health.Proven, a)
+		}
+	case a.State == AttemptHarmed:
+		r.move(g, id, x, health.Harmed, a)
+		if x.state == health.Harmed && x.down == 0 && a.Down > 0 {
+			x.down, x.changed = a.Down, true // it runs again only now
+		}
+	case a.State == AttemptReverted && !x.reverted:
+		if x.state != health.Harmed {
+			g.reverted++
+		}
+		x.reverted, x.changed = true, true
+		x.reason, x.detail, x.down = a.Reason, a.Detail, a.Down
+		r.member(g, id, "reverted")
+	}
+}
+
+// move changes an exposure's state, and the counts with it.
+func (r *batchRun) move(g *gate, id *identity, x *exposure, to health.State, a AttemptReport) {
+	next := x.state.Next(to)
+	if next == x.state {
+		return
+	}
+	g.gate.Counts.Move(x.state, next)
+	g.delta(id.labels).Move(x.state, next)
+	if next == health.Harmed && !x.reverted {
+		g.reverted++ // it went back by itself
+	}
+	x.state, x.settled, x.changed = next, r.now, true
+	x.reason, x.detail, x.down = a.Reason, a.Detail, a.Down
+	r.member(g, id, string(next))
+}
+
+// answerAsks admits the asks in their order.
+func (r *batchRun) answerAsks() {
+	for i, a := range r.batch.Asks {
+		id := r.endpoints[a.Endpoint]
+		if !id.authentic(a.Secret) {
+			r.answer.Asks[i].Err = ErrUnauthenticated
+			continue
+		}
+		g := r.gates[a.Rollout]
+		if g == nil {
+			r.answer.Asks[i].Answer = rollout.Answer{Verdict: rollout.Refused, Code: "unknown-rollout", Detail: fmt.Sprintf("there is no rollout R-%d", a.Rollout)}
+			continue
+		}
+		ask := rollout.Ask{
+			Endpoint: ids.Format("E", a.Endpoint), Tenant: id.tenantName, TenantPaused: id.tenantPaused,
+			Domain: id.domain, Digest: a.Digest,
+		}
+		if x := g.exposures[a.Endpoint]; x != nil {
+			ask.Exposure, ask.Age = x.state, r.now.Sub(x.granted)
+		}
+		answer := g.gate.Admit(ask)
+		r.answer.Asks[i].Answer = answer
+		if answer.New {
+			g.delta(id.labels).Grant()
+			g.exposures[a.Endpoint] = &exposure{state: health.Open, granted: r.now, isNew: true}
+			r.member(g, id, "granted")
+		}
+	}
+}
+
+// member notes a fact for the ledger entry.
+func (r *batchRun) member(g *gate, id *identity, what string) {
+	g.noted[what]++
+	r.members = append(r.members, "R-"+strconv.FormatInt(g.gate.Rollout, 10)+" "+ids.Format("E", id.id)+" "+what)
+}
+
+// batchEntry is the body of a batch's ledger entry.
+type batchEntry struct {
+	// Members is the SHA-256 of the facts, one a line, sorted:
+	// "R-17 E-01K3... granted".
+	Members  string                      `json:"members_sha256"`
+	Rollouts map[string]map[string]int64 `json:"rollouts"` // how many of each
+}
+
+// batchDraft drafts the ledger entry of all facts noted.
+func batchDraft(kind string, members []string, noted map[int64]map[string]int64) (ledger.Draft, error) {
+	slices.Sort(members)
+	h := sha256.New()
+	for _, m := range members {
+		h.Write([]byte(m))
+		h.Write([]byte{'\n'})
+	}
+	e := batchEntry{Members: hex.EncodeToString(h.Sum(nil)), Rollouts: map[string]map[string]int64{}}
+	subject := ""
+	for id, n := range noted {
+		if len(n) == 0 {
+			continue
+		}
+		subject = subjectOf(id)
+		e.Rollouts[subject] = n
+	}
+	if len(e.Rollouts) > 1 {
+		subject = "rollouts"
+	}
+	return ledger.New(kind, subject, "server", e)
+}
+
+// subjectOf names a rollout as the ledger does.
+func subjectOf(id int64) string { return "R-" + strconv.FormatInt(id, 10) }

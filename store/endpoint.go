@@ -2,10 +2,16 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/health"
+	"github.com/headgate/headgate/internal/ids"
 )
 
 // Enrolment is an endpoint's wish to exist. The caller has checked the limits
@@ -30,8 +36,74 @@ type Enrolled struct {
 // Enrol makes an endpoint. A repeat with the same secret in the same tenant
 // returns the same endpoint and uses nothing up, even after the token has
 // expired. ErrUnauthenticated if the token is unknown, expired or used up.
-func (s *Store) Enrol(ctx context.Context, e Enrolment, now time.Time) (Enrolled, error) {
-	return Enrolled{}, errUnbuilt
+func (s *Store) Enrol(ctx context.Context, e Enrolment, now time.Time) (who Enrolled, err error) {
+	if e.Labels == nil {
+		e.Labels = fleet.Labels{}
+	}
+	labels, err := json.Marshal(e.Labels) // sorted by key
+	if err != nil {
+		return Enrolled{}, fmt.Errorf("enrol endpoint: labels: %w", err)
+	}
+	err = s.inWrite(ctx, "enrol endpoint", func(c conn) error {
+		who, err = c.enrol(ctx, e, string(labels), now)
+		return err
+	})
+	return who, err
+}
+
+func (c conn) enrol(ctx context.Context, e Enrolment, labels string, now time.Time) (Enrolled, error) {
+	var tenant, uses, expires int64
+	var who Enrolled
+	// The token's row is the lock of all who enrol with it.
+	err := c.row(ctx, `SELECT tenant, uses, expires FROM enrolment_token WHERE hash = $1`+c.s.dialect.lock, e.Token[:]).Scan(&tenant, &uses, &expires)
+	if errors.Is(err, sql.ErrNoRows) {
+		return who, fmt.Errorf("enrolment token: %w", ErrUnauthenticated)
+	}
+	if err != nil {
+		return who, fmt.Errorf("find enrolment token: %w", err)
+	}
+	if err := c.row(ctx, `SELECT name FROM tenant WHERE id = $1`, tenant).Scan(&who.Tenant); err != nil {
+		return who, fmt.Errorf("find tenant: %w", err)
+	}
+	var of int64
+	err = c.row(ctx, `SELECT id, tenant FROM endpoint WHERE secret = $1`, e.Secret[:]).Scan(&who.ID, &of)
+	if err == nil && of == tenant {
+		return who, nil
+	}
+	if err == nil {
+		return Enrolled{}, fmt.Errorf("this secret is another tenant's endpoint: %w", ErrUnauthenticated)
+	}
+	if !errors.Is(err, sql.ErrNoRows) {
+		return who, fmt.Errorf("find endpoint: %w", err)
+	}
+	if uses == 0 || micros(now) >= expires {
+		return Enrolled{}, fmt.Errorf("enrolment token has expired or is used up: %w", ErrUnauthenticated)
+	}
+	who.ID, who.New = ids.New(now), true
+	if _, err := c.exec(ctx, `UPDATE enrolment_token SET uses = uses - 1 WHERE hash = $1 AND uses > 0`, e.Token[:]); err != nil {
+		return who, fmt.Errorf("use enrolment token: %w", err)
+	}
+	if err := c.insertEndpoint(ctx, who.ID, tenant, e, labels, now); err != nil {
+		return who, err
+	}
+	id := ids.Format("E", who.ID)
+	return who, c.note(ctx, now, "endpoint.enrolled", id, "tenant:"+who.Tenant, map[string]any{"endpoint": id, "tenant": who.Tenant})
+}
+
+func (c conn) insertEndpoint(ctx context.Context, id, tenant int64, e Enrolment, labels string, now time.Time) error {
+	_, err := c.exec(ctx, `INSERT INTO endpoint (id, tenant, secret, labels, domain, rss, sandbox, name, agent_version, enrolled)
+		VALUES ($1, $2, $3, $4, $5, 0, '', $6, $7, $8)`, id, tenant, e.Secret[:], labels, e.Domain, e.Name, e.AgentVersion, micros(now))
+	if err != nil {
+		return fmt.Errorf("insert endpoint: %w", err)
+	}
+	for _, p := range e.Products {
+		_, err := c.exec(ctx, `INSERT INTO installation (product, endpoint, version, digest, healthy, crashes, last_seen, goodbye)
+			VALUES ($1, $2, '', '', FALSE, 0, 0, FALSE) ON CONFLICT (product, endpoint) DO NOTHING`, p, id)
+		if err != nil {
+			return fmt.Errorf("insert installation of %s: %w", p, err)
+		}
+	}
+	return nil
 }
 
 // Endpoint is all that is known of an endpoint.
@@ -83,14 +155,116 @@ type EndpointQuery struct {
 }
 
 // ListEndpoints lists endpoints by id.
-func (s *Store) ListEndpoints(ctx context.Context, q EndpointQuery) ([]Endpoint, error) {
-	return nil, errUnbuilt
+func (s *Store) ListEndpoints(ctx context.Context, q EndpointQuery) (out []Endpoint, err error) {
+	err = s.inRead(ctx, "list endpoints", func(c conn) error {
+		const columns = `SELECT e.id, e.name, t.name, e.labels, e.domain, e.enrolled, e.agent_version, e.rss, e.sandbox FROM endpoint e JOIN tenant t ON t.id = e.tenant `
+		limit := pageSize(q.Limit)
+		switch {
+		case q.Rollout == 0 && q.Tenant == "":
+			out, err = c.endpoints(ctx, columns+`WHERE e.id > $1 ORDER BY e.id LIMIT $2`, q.After, limit)
+		case q.Rollout == 0:
+			out, err = c.endpoints(ctx, columns+`WHERE e.id > $1 AND e.tenant = (SELECT id FROM tenant WHERE name = $3) ORDER BY e.id LIMIT $2`, q.After, limit, q.Tenant)
+		default:
+			out, err = c.endpoints(ctx, columns+`JOIN exposure x ON x.endpoint = e.id WHERE x.rollout = $3 AND x.endpoint > $1
+				AND ($4 = '' OR x.state = $4) AND ($5 = '' OR t.name = $5) ORDER BY x.endpoint LIMIT $2`,
+				q.After, limit, q.Rollout, string(q.State), q.Tenant)
+		}
+		if err != nil {
+			return err
+		}
+		return c.addInstallations(ctx, out)
+	})
+	return out, err
+}
+
+func (c conn) endpoints(ctx context.Context, text string, args ...any) (out []Endpoint, err error) {
+	rows, err := c.rows(ctx, text, args...)
+	err = each(rows, err, func() error {
+		var e Endpoint
+		var labels []byte
+		var sandbox string
+		var enrolled int64
+		if err := rows.Scan(&e.ID, &e.Name, &e.Tenant, &labels, &e.Domain, &enrolled, &e.AgentVersion, &e.RSS, &sandbox); err != nil {
+			return err
+		}
+		if err := json.Unmarshal(labels, &e.Labels); err != nil {
+			return fmt.Errorf("labels of %s: %w", ids.Format("E", e.ID), err)
+		}
+		e.Enrolled, e.Sandbox = fromMicros(enrolled), strings.Fields(sandbox)
+		out = append(out, e)
+		return nil
+	})
+	return out, err
+}
+
+var listInstallations = &list{
+	head: `SELECT i.endpoint, i.product, i.version, i.digest, i.healthy, i.crashes, i.last_seen FROM product p JOIN installation i ON i.product = p.name WHERE i.endpoint IN (`,
+	row:  `?`, tail: `) ORDER BY i.endpoint, i.product`, pad: true,
+}
+
+// addInstallations fills in what the endpoints run, of the products known.
+func (c conn) addInstallations(ctx context.Context, endpoints []Endpoint) error {
+	at, keys := map[int64]*Endpoint{}, []any{}
+	for i := range endpoints {
+		at[endpoints[i].ID] = &endpoints[i]
+		keys = append(keys, endpoints[i].ID)
+	}
+	return c.queryList(ctx, listInstallations, nil, keys, func(rows *sql.Rows) error {
+		var in Installation
+		var id, seen int64
+		if err := rows.Scan(&id, &in.Product, &in.Version, &in.Digest, &in.Healthy, &in.Crashes, &seen); err != nil {
+			return err
+		}
+		e := at[id]
+		e.Installations = append(e.Installations, in)
+		if t := fromMicros(seen); t.After(e.LastSeen) {
+			e.LastSeen = t
+		}
+		return nil
+	})
 }
 
 // Endpoint finds one endpoint with its exposures. ErrNotFound.
-func (s *Store) Endpoint(ctx context.Context, id int64) (Endpoint, error) {
-	return Endpoint{}, errUnbuilt
+func (s *Store) Endpoint(ctx context.Context, id int64) (e Endpoint, err error) {
+	err = s.inRead(ctx, "read endpoint", func(c conn) error {
+		out, err := c.endpoints(ctx, `SELECT e.id, e.name, t.name, e.labels, e.domain, e.enrolled, e.agent_version, e.rss, e.sandbox
+			FROM endpoint e JOIN tenant t ON t.id = e.tenant WHERE e.id = $1`, id)
+		if err == nil && len(out) == 0 {
+			err = fmt.Errorf("endpoint %s: %w", ids.Format("E", id), ErrNotFound)
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.addInstallations(ctx, out); err != nil {
+			return err
+		}
+		e = out[0]
+		e.Exposures, err = c.exposuresOf(ctx, id)
+		return err
+	})
+	return e, err
+}
+
+func (c conn) exposuresOf(ctx context.Context, id int64) (out []Exposure, err error) {
+	rows, err := c.rows(ctx, `SELECT x.rollout, r.product, r.version, x.state, x.reason, x.detail, x.granted, x.settled, x.down, x.reverted
+		FROM rollout r JOIN exposure x ON x.rollout = r.id AND x.endpoint = $1 ORDER BY r.id DESC`, id)
+	err = each(rows, err, func() error {
+		var x Exposure
+		var granted, settled, down int64
+		if err := rows.Scan(&x.Rollout, &x.Product, &x.Version, &x.State, &x.Reason, &x.Detail, &granted, &settled, &down, &x.Reverted); err != nil {
+			return err
+		}
+		x.Granted, x.Settled, x.Down = fromMicros(granted), fromMicros(settled), time.Duration(down)*time.Microsecond
+		out = append(out, x)
+		return nil
+	})
+	return out, err
 }
 
 // CountEndpoints counts all enrolled endpoints.
-func (s *Store) CountEndpoints(ctx context.Context) (int64, error) { return 0, errUnbuilt }
+func (s *Store) CountEndpoints(ctx context.Context) (n int64, err error) {
+	err = s.inRead(ctx, "count endpoints", func(c conn) error {
+		return c.row(ctx, `SELECT COUNT(*) FROM endpoint`).Scan(&n)
+	})
+	return n, err
+}

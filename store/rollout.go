@@ -2,9 +2,15 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/headgate/headgate/health"
+	"github.com/headgate/headgate/ledger"
 	"github.com/headgate/headgate/rollout"
 )
 
@@ -54,36 +60,177 @@ type Start struct {
 // this one finishes. ErrNotFound if there is no such listed release; ErrState
 // if the product has an active rollout; ErrExists if the request id was used
 // for another release.
-func (s *Store) StartRollout(ctx context.Context, st Start, now time.Time, inTx InTx) (Rollout, error) {
-	return Rollout{}, errUnbuilt
+func (s *Store) StartRollout(ctx context.Context, st Start, now time.Time, inTx InTx) (ro Rollout, err error) {
+	err = s.inWrite(ctx, fmt.Sprintf("start rollout of %s %s", st.Product, st.Version), func(c conn) error {
+		ro, err = c.start(ctx, st, now, inTx)
+		return err
+	})
+	return ro, err
+}
+
+func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Rollout, error) {
+	id, err := c.next(ctx, "rollout") // its row is the lock of all starts
+	if err != nil {
+		return Rollout{}, fmt.Errorf("number rollout: %w", err)
+	}
+	if made, err := c.rolloutOfRequest(ctx, st); err != nil || made.ID != 0 {
+		return made, err
+	}
+	var digest string
+	var floor int64
+	err = c.row(ctx, `SELECT digest, floor FROM release WHERE product = $1 AND version = $2 AND listed`, st.Product, st.Version).Scan(&digest, &floor)
+	if err != nil {
+		return Rollout{}, fmt.Errorf("listed release %s %s: %w", st.Product, st.Version, found(err))
+	}
+	var active int64
+	err = c.row(ctx, `SELECT id FROM rollout WHERE product = $1 AND state IN ('running', 'held', 'reverting')`, st.Product).Scan(&active)
+	if err == nil {
+		return Rollout{}, fmt.Errorf("rollout R-%d of %s is active: %w", active, st.Product, ErrState)
+	}
+	if !errors.Is(err, sql.ErrNoRows) {
+		return Rollout{}, fmt.Errorf("look for an active rollout: %w", err)
+	}
+	_, err = c.exec(ctx, `UPDATE rollout SET state = 'superseded', revision = revision + 1 WHERE product = $1 AND state IN ('halted', 'reverted', 'finished')
+		AND id <> COALESCE((SELECT MAX(f.id) FROM rollout f WHERE f.product = $1 AND f.state = 'finished'), 0)`, st.Product)
+	if err != nil {
+		return Rollout{}, fmt.Errorf("supersede older rollouts: %w", err)
+	}
+	if err := c.insertRollout(ctx, id, st, digest, floor, now); err != nil {
+		return Rollout{}, err
+	}
+	ro, err := c.rollout(ctx, id)
+	if err != nil {
+		return Rollout{}, err
+	}
+	d, err := ledger.New("rollout.started", subjectOf(id), st.Actor, map[string]any{
+		"product": st.Product, "version": st.Version, "digest": digest, "policy": st.Policy, "pace": st.Pace, "seed": st.Seed, "floor_us": floor,
+	})
+	if err != nil {
+		return Rollout{}, err
+	}
+	if err := c.run(inTx); err != nil {
+		return Rollout{}, err
+	}
+	_, err = c.appendLedger(ctx, now, d)
+	return ro, err
+}
+
+// rolloutOfRequest finds what an earlier call with the same request id made.
+func (c conn) rolloutOfRequest(ctx context.Context, st Start) (Rollout, error) {
+	if st.RequestID == "" {
+		return Rollout{}, nil
+	}
+	var made int64
+	err := c.row(ctx, `SELECT id FROM rollout WHERE request_id = $1`, st.RequestID).Scan(&made)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Rollout{}, nil
+	}
+	if err != nil {
+		return Rollout{}, fmt.Errorf("look for request %q: %w", st.RequestID, err)
+	}
+	ro, err := c.rollout(ctx, made)
+	if err == nil && (ro.Product != st.Product || ro.Version != st.Version) {
+		return Rollout{}, fmt.Errorf("request %q started R-%d of %s %s: %w", st.RequestID, made, ro.Product, ro.Version, ErrExists)
+	}
+	return ro, err
+}
+
+func (c conn) insertRollout(ctx context.Context, id int64, st Start, digest string, floor int64, now time.Time) error {
+	policy, err := json.Marshal(st.Policy)
+	if err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	request := sql.NullString{String: st.RequestID, Valid: st.RequestID != ""}
+	_, err = c.exec(ctx, `INSERT INTO rollout (id, request_id, product, version, digest, floor, policy, seed, started, started_by, state, revision,
+		rung, window_size, ceiling, turn, boost, held_by, rung_since, ended, resume_asked_by, preflight_failed, reverted, segments, action, reasons, decided)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'running', 1, $11, $12, $13, $14, $15, '', $9, 0, '', 0, 0, 0, '', '[]', 0)`,
+		id, request, st.Product, st.Version, digest, floor, string(policy), st.Seed, micros(now), st.Actor,
+		st.Pace.Rung, st.Pace.Window, st.Pace.Ceiling, st.Pace.Turn, st.Pace.Boost)
+	if err != nil {
+		return fmt.Errorf("insert rollout R-%d: %w", id, err)
+	}
+	if _, err := c.exec(ctx, textNew, id, "", 0, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("begin counts of rollout R-%d: %w", id, err)
+	}
+	return nil
+}
+
+const rolloutColumns = `r.id, r.product, r.version, r.digest, r.floor, r.policy, r.seed, r.started, r.started_by, r.state, r.revision,
+	r.rung, r.window_size, r.ceiling, r.turn, r.boost, r.held_by, r.rung_since, r.ended, r.resume_asked_by, r.preflight_failed, r.reverted,
+	r.action, r.reasons, r.decided, n.exposed, n.proven, n.harmed, n.silent, n.still_open`
+
+const fromRollout = ` FROM rollout r JOIN rollout_count n ON n.rollout = r.id AND n.segment = '' `
+
+func (c conn) rollouts(ctx context.Context, text string, args ...any) (out []Rollout, err error) {
+	rows, err := c.rows(ctx, text, args...)
+	err = each(rows, err, func() error {
+		var r Rollout
+		var policy, reasons []byte
+		var floor, started, since, ended, decided int64
+		p, n := &r.Pace, &r.Counts
+		if err := rows.Scan(&r.ID, &r.Product, &r.Version, &r.Digest, &floor, &policy, &r.Seed, &started, &r.StartedBy, &r.State, &r.Revision,
+			&p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &r.HeldBy, &since, &ended, &r.ResumeAskedBy, &r.PreflightFailed, &r.Reverted,
+			&r.Action, &reasons, &decided, &n.Exposed, &n.Proven, &n.Harmed, &n.Silent, &n.Open); err != nil {
+			return err
+		}
+		r.Floor = time.Duration(floor) * time.Microsecond
+		r.Started, r.RungSince, r.Ended, r.Decided = fromMicros(started), fromMicros(since), fromMicros(ended), fromMicros(decided)
+		if err := errors.Join(json.Unmarshal(policy, &r.Policy), json.Unmarshal(reasons, &r.Reasons)); err != nil {
+			return fmt.Errorf("rollout R-%d: %w", r.ID, err)
+		}
+		out = append(out, r)
+		return nil
+	})
+	return out, err
+}
+
+func (c conn) rollout(ctx context.Context, id int64) (Rollout, error) {
+	out, err := c.rollouts(ctx, `SELECT `+rolloutColumns+fromRollout+`WHERE r.id = $1`, id)
+	if err == nil && len(out) == 0 {
+		err = fmt.Errorf("rollout R-%d: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return Rollout{}, err
+	}
+	return out[0], nil
+}
+
+// lockRollout reads a rollout that nobody else can change until the commit.
+func (c conn) lockRollout(ctx context.Context, id int64) (Rollout, error) {
+	var same int64
+	if err := c.row(ctx, `SELECT id FROM rollout WHERE id = $1`+c.s.dialect.lock, id).Scan(&same); err != nil {
+		return Rollout{}, fmt.Errorf("lock rollout R-%d: %w", id, found(err))
+	}
+	return c.rollout(ctx, id)
 }
 
 // Rollout finds one rollout. ErrNotFound.
-func (s *Store) Rollout(ctx context.Context, id int64) (Rollout, error) {
-	return Rollout{}, errUnbuilt
+func (s *Store) Rollout(ctx context.Context, id int64) (ro Rollout, err error) {
+	err = s.inRead(ctx, "read rollout", func(c conn) error {
+		ro, err = c.rollout(ctx, id)
+		return err
+	})
+	return ro, err
 }
 
 // ListRollouts lists the rollouts of a product, or all if product is empty,
 // newest first.
-func (s *Store) ListRollouts(ctx context.Context, product string) ([]Rollout, error) {
-	return nil, errUnbuilt
+func (s *Store) ListRollouts(ctx context.Context, product string) (out []Rollout, err error) {
+	err = s.inRead(ctx, "list rollouts", func(c conn) error {
+		out, err = c.rollouts(ctx, `SELECT `+rolloutColumns+fromRollout+`WHERE $1 = '' OR r.product = $1 ORDER BY r.id DESC`, product)
+		return err
+	})
+	return out, err
 }
 
 // OpenRollouts lists the rollouts that are not superseded, oldest first: those
 // the plan offers, and those a decision may concern.
-func (s *Store) OpenRollouts(ctx context.Context) ([]Rollout, error) { return nil, errUnbuilt }
-
-// Snapshot reads all that a decision depends on in one transaction, but for
-// Control, which is Presence's.
-func (s *Store) Snapshot(ctx context.Context, id int64) (rollout.Snapshot, error) {
-	return rollout.Snapshot{}, errUnbuilt
-}
-
-// Presence counts the controls of a rollout: online is who was heard from at or
-// after since. It reads a row for each endpoint of the product, so that
-// callers cache it.
-func (s *Store) Presence(ctx context.Context, id int64, since time.Time) (health.Control, error) {
-	return health.Control{}, errUnbuilt
+func (s *Store) OpenRollouts(ctx context.Context) (out []Rollout, err error) {
+	err = s.inRead(ctx, "list open rollouts", func(c conn) error {
+		out, err = c.rollouts(ctx, `SELECT `+rolloutColumns+fromRollout+`WHERE r.state <> 'superseded' ORDER BY r.id`)
+		return err
+	})
+	return out, err
 }
 
 // DecisionCommit is a decision with the snapshot it was made from.
@@ -98,6 +245,87 @@ type DecisionCommit struct {
 // so that it can be replayed. A decision that changes nothing (same action,
 // reason codes, state, pace and holder as the last) writes nothing and does not
 // call inTx.
-func (s *Store) CommitDecision(ctx context.Context, c DecisionCommit, now time.Time, inTx InTx) (Rollout, error) {
-	return Rollout{}, errUnbuilt
+func (s *Store) CommitDecision(ctx context.Context, d DecisionCommit, now time.Time, inTx InTx) (ro Rollout, err error) {
+	id := d.Snapshot.Rollout
+	err = s.inWrite(ctx, fmt.Sprintf("commit decision on R-%d", id), func(c conn) error {
+		if ro, err = c.lockRollout(ctx, id); err != nil {
+			return err
+		}
+		if ro.Revision != d.Snapshot.Revision {
+			return fmt.Errorf("decided at revision %d, it stands at %d: %w", d.Snapshot.Revision, ro.Revision, ErrConflict)
+		}
+		if ro.decided(d.Decision) {
+			return nil
+		}
+		if to := d.Decision.State; to != ro.State && !ro.State.CanBecome(to) {
+			return fmt.Errorf("%s cannot become %s: %w", ro.State, to, ErrState)
+		}
+		entry, err := ledger.New("rollout.decided", subjectOf(id), d.Actor, map[string]any{"snapshot": d.Snapshot, "decision": d.Decision})
+		if err != nil {
+			return err
+		}
+		ro.apply(d.Decision, now)
+		return c.commitRollout(ctx, &ro, now, inTx, entry)
+	})
+	return ro, err
+}
+
+// decided tells whether the rollout stands already as d would have it.
+func (r Rollout) decided(d rollout.Decision) bool {
+	if r.Action != d.Action || r.State != d.State || r.Pace != d.Pace || r.HeldBy != d.HeldBy || d.NewRung {
+		return false
+	}
+	return reflect.DeepEqual(codes(r.Reasons), codes(d.Reasons))
+}
+
+func codes(reasons []rollout.Reason) (out []string) {
+	for _, r := range reasons {
+		out = append(out, r.Code)
+	}
+	return out
+}
+
+func (r *Rollout) apply(d rollout.Decision, now time.Time) {
+	if d.NewRung {
+		r.RungSince = now
+	}
+	switch moves := d.State.Active(); {
+	case moves:
+		r.Ended = time.Time{}
+	case r.Ended.IsZero():
+		r.Ended = now
+	}
+	r.Action, r.Reasons, r.State, r.Pace, r.HeldBy, r.Decided = d.Action, d.Reasons, d.State, d.Pace, d.HeldBy, now
+}
+
+// commitRollout writes what can change of a locked rollout, at its next
+// revision, together with the caller's own part and the ledger entry. A
+// rollout that finishes takes the place of the one that was on offer before.
+func (c conn) commitRollout(ctx context.Context, r *Rollout, now time.Time, inTx InTx, entry ledger.Draft) error {
+	reasons, err := json.Marshal(r.Reasons)
+	if err != nil {
+		return fmt.Errorf("reasons: %w", err)
+	}
+	n, err := c.exec(ctx, `UPDATE rollout SET state = $3, revision = revision + 1, rung = $4, window_size = $5, ceiling = $6, turn = $7, boost = $8,
+		held_by = $9, rung_since = $10, ended = $11, resume_asked_by = $12, action = $13, reasons = $14, decided = $15 WHERE id = $1 AND revision = $2`,
+		r.ID, r.Revision, string(r.State), r.Pace.Rung, r.Pace.Window, r.Pace.Ceiling, r.Pace.Turn, r.Pace.Boost,
+		r.HeldBy, micros(r.RungSince), micros(r.Ended), r.ResumeAskedBy, string(r.Action), string(reasons), micros(r.Decided))
+	if err != nil {
+		return err
+	}
+	if n != 1 {
+		return ErrConflict
+	}
+	r.Revision++
+	if r.State == rollout.Finished {
+		_, err := c.exec(ctx, `UPDATE rollout SET state = 'superseded', revision = revision + 1 WHERE product = $1 AND state = 'finished' AND id < $2`, r.Product, r.ID)
+		if err != nil {
+			return fmt.Errorf("supersede the one on offer before: %w", err)
+		}
+	}
+	if err := c.run(inTx); err != nil {
+		return err
+	}
+	_, err = c.appendLedger(ctx, now, entry)
+	return err
 }

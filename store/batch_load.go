@@ -1,0 +1,302 @@
+package store
+
+import (
+	"context"
+	"crypto/subtle"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/headgate/headgate/fleet"
+	"github.com/headgate/headgate/health"
+	"github.com/headgate/headgate/rollout"
+)
+
+// maxSegments is how many segments a rollout keeps counts of. What would be
+// one more is counted in the total only: a label with a value per endpoint
+// must not make a row per endpoint.
+const maxSegments = 2000
+
+// retry is after how long an endpoint that must wait asks again.
+const retry = 10 * time.Second
+
+// What the hot path reads.
+const (
+	textGate  = `SELECT state, rung, window_size, ceiling, turn, boost, segments FROM rollout WHERE id = $1`
+	textTotal = `SELECT exposed, proven, harmed, silent, still_open FROM rollout_count WHERE rollout = $1 AND segment = ''`
+)
+
+var (
+	listEndpoints = &list{head: `SELECT id, tenant, secret, labels, domain, rss, sandbox FROM endpoint WHERE id IN (`, row: `?`, tail: `)`, pad: true}
+	listTenants   = &list{head: `SELECT id, name, paused FROM tenant WHERE id IN (`, row: `?`, tail: `)`, pad: true}
+	listExposures = &list{head: `SELECT endpoint, state, granted, reverted, reason, detail, down FROM exposure WHERE rollout = $1 AND endpoint IN (`, row: `?`, tail: `)`, fixed: 1, pad: true}
+	listDomains   = &list{head: `SELECT domain FROM exposure WHERE domain <> '' AND (state = 'open' OR (state = 'silent' AND rollout = $1)) AND domain IN (`, row: `?`, tail: `)`, fixed: 1, pad: true}
+)
+
+// identity is what the hot path knows of an endpoint.
+type identity struct {
+	id           int64
+	tenant       int64
+	tenantName   string
+	tenantPaused bool
+	secret       []byte
+	labels       string // as stored: JSON
+	domain       string
+	rss          int64
+	sandbox      string
+}
+
+// authentic compares in constant time.
+func (id *identity) authentic(secret Hash) bool {
+	return id != nil && subtle.ConstantTimeCompare(id.secret, secret[:]) == 1
+}
+
+// domainKey names its failure domain in the database.
+func (id *identity) domainKey() string {
+	if id.domain == "" {
+		return ""
+	}
+	return strconv.FormatInt(id.tenant, 10) + "/" + id.domain
+}
+
+// static is what never changes of a rollout.
+type static struct {
+	product, version, digest string
+	policy                   rollout.Policy
+	seed                     []byte
+	first                    map[string]bool
+}
+
+// exposure is an exposure in hand.
+type exposure struct {
+	state          health.State
+	granted        time.Time
+	settled        time.Time
+	reverted       bool
+	reason, detail string
+	down           time.Duration
+	isNew, changed bool
+}
+
+// gate is a rollout in hand: locked until the commit.
+type gate struct {
+	static    *static
+	gate      rollout.Gate
+	segments  int64
+	exposures map[int64]*exposure
+	refused   map[int64]AttemptReport   // in preflight
+	deltas    map[string]*health.Counts // by labels as stored
+	noted     map[string]int64          // facts for the ledger
+	reverted  int64                     // more of them
+}
+
+// delta collects the changes of all endpoints with the same labels.
+func (g *gate) delta(labels string) *health.Counts {
+	d := g.deltas[labels]
+	if d == nil {
+		d = &health.Counts{}
+		g.deltas[labels] = d
+	}
+	return d
+}
+
+// load reads all that the batch is about. Rollouts come first, in the order of
+// their ids: they are the locks that keep two servers from counting at once.
+func (r *batchRun) load(ctx context.Context) error {
+	about := map[int64][]any{} // endpoints by rollout
+	all := make([]any, 0, len(r.batch.Asks)+len(r.batch.Beacons))
+	for _, a := range r.batch.Asks {
+		about[a.Rollout] = append(about[a.Rollout], a.Endpoint)
+		all = append(all, a.Endpoint)
+	}
+	for _, b := range r.batch.Beacons {
+		all = append(all, b.Endpoint)
+		for _, a := range b.Attempts {
+			if a.State != AttemptStaged && a.State != AttemptProbation { // these say nothing new
+				about[a.Rollout] = append(about[a.Rollout], b.Endpoint)
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(about)) {
+		g, err := r.c.lockGate(ctx, id)
+		if err != nil {
+			return fmt.Errorf("lock rollout R-%d: %w", id, err)
+		}
+		if g == nil {
+			continue
+		}
+		r.gates[id] = g
+		if err := r.c.loadExposures(ctx, g, distinct(about[id])); err != nil {
+			return fmt.Errorf("load exposures of rollout R-%d: %w", id, err)
+		}
+	}
+	if err := r.loadEndpoints(ctx, distinct(all)); err != nil {
+		return fmt.Errorf("load endpoints: %w", err)
+	}
+	return r.loadDomains(ctx)
+}
+
+// distinct sorts ids and drops repetitions. Sorted ids are near each other in
+// the database.
+func distinct(all []any) []any {
+	slices.SortFunc(all, func(a, b any) int { return int(min(1, max(-1, a.(int64)-b.(int64)))) })
+	return slices.Compact(all)
+}
+
+// lockGate locks a rollout and reads it; nil if there is none.
+func (c conn) lockGate(ctx context.Context, id int64) (*gate, error) {
+	g := &gate{exposures: map[int64]*exposure{}, refused: map[int64]AttemptReport{}, deltas: map[string]*health.Counts{}, noted: map[string]int64{}}
+	p := &g.gate.Pace
+	err := c.row(ctx, textGate+c.s.dialect.lock, id).Scan(&g.gate.State, &p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &g.segments)
+	if found(err) == ErrNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	// A statement of its own: it must see what was committed while we waited.
+	if g.gate.Counts, err = c.total(ctx, id); err != nil {
+		return nil, err
+	}
+	if g.static, err = c.loadStatic(ctx, id); err != nil {
+		return nil, err
+	}
+	g.gate.Rollout, g.gate.Digest, g.gate.Seed = id, g.static.digest, g.static.seed
+	g.gate.First, g.gate.TTL, g.gate.Retry = g.static.first, g.static.policy.GrantTTL.Std(), retry
+	return g, nil
+}
+
+// total reads a rollout's counts.
+func (c conn) total(ctx context.Context, id int64) (n health.Counts, err error) {
+	err = c.row(ctx, textTotal, id).Scan(&n.Exposed, &n.Proven, &n.Harmed, &n.Silent, &n.Open)
+	return n, err
+}
+
+// loadStatic reads what never changes of a rollout, once per process.
+func (c conn) loadStatic(ctx context.Context, id int64) (*static, error) {
+	c.s.mu.Lock()
+	st := c.s.static[id]
+	c.s.mu.Unlock()
+	if st != nil {
+		return st, nil
+	}
+	st = &static{first: map[string]bool{}}
+	var policy []byte
+	err := c.row(ctx, `SELECT product, version, digest, policy, seed FROM rollout WHERE id = $1`, id).
+		Scan(&st.product, &st.version, &st.digest, &policy, &st.seed)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(policy, &st.policy); err != nil {
+		return nil, fmt.Errorf("policy of rollout R-%d: %w", id, err)
+	}
+	for _, e := range st.policy.Canaries {
+		st.first[e] = true
+	}
+	c.s.mu.Lock()
+	c.s.static[id] = st
+	c.s.mu.Unlock()
+	return st, nil
+}
+
+func (c conn) loadExposures(ctx context.Context, g *gate, endpoints []any) error {
+	return c.queryList(ctx, listExposures, []any{g.gate.Rollout}, endpoints, func(rows *sql.Rows) error {
+		var x exposure
+		var endpoint, granted, down int64
+		if err := rows.Scan(&endpoint, &x.state, &granted, &x.reverted, &x.reason, &x.detail, &down); err != nil {
+			return err
+		}
+		x.granted, x.down = fromMicros(granted), time.Duration(down)*time.Microsecond
+		g.exposures[endpoint] = &x
+		return nil
+	})
+}
+
+func (r *batchRun) loadEndpoints(ctx context.Context, endpoints []any) error {
+	tenants := map[int64][]*identity{}
+	err := r.c.queryList(ctx, listEndpoints, nil, endpoints, func(rows *sql.Rows) error {
+		id := &identity{}
+		if err := rows.Scan(&id.id, &id.tenant, &id.secret, &id.labels, &id.domain, &id.rss, &id.sandbox); err != nil {
+			return err
+		}
+		r.endpoints[id.id] = id
+		tenants[id.tenant] = append(tenants[id.tenant], id)
+		return nil
+	})
+	if err != nil || len(tenants) == 0 {
+		return err
+	}
+	var of []any
+	for id := range tenants {
+		of = append(of, id)
+	}
+	return r.c.queryList(ctx, listTenants, nil, distinct(of), func(rows *sql.Rows) error {
+		var id int64
+		var name string
+		var paused bool
+		if err := rows.Scan(&id, &name, &paused); err != nil {
+			return err
+		}
+		for _, e := range tenants[id] {
+			e.tenantName, e.tenantPaused = name, paused
+		}
+		return nil
+	})
+}
+
+// loadDomains finds which failure domains of those who ask are busy: with an
+// endpoint in probation under any rollout, or gone silent under this one.
+func (r *batchRun) loadDomains(ctx context.Context) error {
+	asked := map[int64]map[string]*identity{}
+	for _, a := range r.batch.Asks {
+		id, g := r.endpoints[a.Endpoint], r.gates[a.Rollout]
+		if id == nil || g == nil || id.domain == "" {
+			continue
+		}
+		if asked[a.Rollout] == nil {
+			asked[a.Rollout] = map[string]*identity{}
+		}
+		asked[a.Rollout][id.domainKey()] = id
+	}
+	for ro, domains := range asked {
+		g, keys := r.gates[ro], []any{}
+		for k := range domains {
+			keys = append(keys, k)
+		}
+		g.gate.BusyDomains = map[string]bool{}
+		err := r.c.queryList(ctx, listDomains, []any{ro}, keys, func(rows *sql.Rows) error {
+			var key string
+			if err := rows.Scan(&key); err != nil {
+				return err
+			}
+			g.gate.BusyDomains[rollout.DomainKey(domains[key].tenantName, domains[key].domain)] = true
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("load failure domains: %w", err)
+		}
+	}
+	return nil
+}
+
+// segmentsOf lists the segments of labels as stored.
+func (s *Store) segmentsOf(labels string) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if out, ok := s.segments[labels]; ok {
+		return out, nil
+	}
+	var l fleet.Labels
+	if err := json.Unmarshal([]byte(labels), &l); err != nil {
+		return nil, fmt.Errorf("labels %q: %w", labels, err)
+	}
+	if len(s.segments) > 10000 { // as many as fit are enough: it is a cache
+		clear(s.segments)
+	}
+	s.segments[labels] = l.Segments()
+	return s.segments[labels], nil
+}

@@ -1,0 +1,225 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/headgate/headgate/health"
+)
+
+// What the hot path writes.
+const (
+	textCount = `UPDATE rollout_count SET exposed = exposed + $3, proven = proven + $4, harmed = harmed + $5, silent = silent + $6, still_open = still_open + $7 WHERE rollout = $1 AND segment = $2`
+	textNew   = `INSERT INTO rollout_count (rollout, segment, exposed, proven, harmed, silent, still_open) VALUES ($1, $2, $3, $4, $5, $6, $7)`
+	textTally = `UPDATE rollout SET preflight_failed = preflight_failed + $2, reverted = reverted + $3, segments = $4 WHERE id = $1`
+	textMove  = `UPDATE exposure SET state = $3, settled = $4, reverted = $5, reason = $6, detail = $7, down = $8 WHERE rollout = $1 AND endpoint = $2`
+	textNote  = `UPDATE endpoint SET rss = $2, sandbox = $3 WHERE id = $1`
+)
+
+var (
+	listGrant = &list{
+		head: `INSERT INTO exposure (rollout, endpoint, state, granted, deadline, settled, reverted, domain, down, reason, detail) VALUES `,
+		row:  `($1, ?, 'open', $2, $3, 0, FALSE, ?, 0, '', '')`, fixed: 3,
+	}
+	// listProve is for what nearly all outcomes are: proven, with nothing to tell.
+	listProve = &list{
+		head: `UPDATE exposure SET state = 'proven', settled = $2, reason = '', detail = '', down = 0 WHERE rollout = $1 AND endpoint IN (`,
+		row:  `?`, tail: `)`, fixed: 2, pad: true,
+	}
+	listRefuse = &list{
+		head: `INSERT INTO preflight_failure (rollout, at, endpoint, reason, detail) VALUES `,
+		row:  `($1, $2, ?, ?, ?)`, tail: ` ON CONFLICT (rollout, endpoint) DO NOTHING`, fixed: 2,
+	}
+	// listInstalled writes nothing for a beacon that says what is stored already,
+	// until the stored "last seen" is older than $8.
+	listInstalled = &list{
+		head: `INSERT INTO installation (product, version, digest, healthy, crashes, last_seen, goodbye, endpoint) VALUES `,
+		row:  `($1, $2, $3, $4, $5, $6, $7, ?)`,
+		tail: ` ON CONFLICT (product, endpoint) DO UPDATE SET version = excluded.version, digest = excluded.digest, healthy = excluded.healthy,` +
+			` crashes = excluded.crashes, last_seen = excluded.last_seen, goodbye = excluded.goodbye` +
+			` WHERE installation.last_seen <= $8 OR installation.version <> excluded.version OR installation.digest <> excluded.digest` +
+			` OR installation.healthy <> excluded.healthy OR installation.crashes <> excluded.crashes OR installation.goodbye <> excluded.goodbye`,
+		fixed: 8,
+	}
+)
+
+// save writes what the batch changed, and its ledger entry.
+func (r *batchRun) save(ctx context.Context) error {
+	if err := r.saveInstallations(ctx); err != nil {
+		return fmt.Errorf("save installations: %w", err)
+	}
+	noted := map[int64]map[string]int64{}
+	for _, id := range slices.Sorted(maps.Keys(r.gates)) {
+		if err := r.saveGate(ctx, r.gates[id]); err != nil {
+			return fmt.Errorf("save exposures of rollout R-%d: %w", id, err)
+		}
+		noted[id] = r.gates[id].noted
+	}
+	if len(r.members) == 0 {
+		return nil
+	}
+	d, err := batchDraft("exposures.committed", r.members, noted)
+	if err != nil {
+		return err
+	}
+	_, err = r.c.appendLedger(ctx, r.now, d)
+	return err
+}
+
+func (r *batchRun) saveGate(ctx context.Context, g *gate) error {
+	if err := r.saveExposures(ctx, g); err != nil {
+		return err
+	}
+	refused, err := r.saveRefusals(ctx, g)
+	if err != nil {
+		return err
+	}
+	if refused > 0 {
+		g.noted["preflight-failed"] += refused
+	}
+	segments, err := r.c.saveCounts(ctx, g)
+	if err != nil {
+		return err
+	}
+	if refused == 0 && g.reverted == 0 && segments == g.segments {
+		return nil
+	}
+	_, err = r.c.exec(ctx, textTally, g.gate.Rollout, refused, g.reverted, segments)
+	return err
+}
+
+func (r *batchRun) saveExposures(ctx context.Context, g *gate) error {
+	id, now := g.gate.Rollout, micros(r.now)
+	var granted, proven []any
+	for _, endpoint := range slices.Sorted(maps.Keys(g.exposures)) {
+		x := g.exposures[endpoint]
+		switch {
+		case x.isNew:
+			granted = append(granted, endpoint, r.endpoints[endpoint].domainKey())
+		case x.changed && x.state == health.Proven && !x.reverted && x.reason == "" && x.detail == "" && x.down == 0:
+			proven = append(proven, endpoint)
+		case x.changed:
+			_, err := r.c.exec(ctx, textMove, id, endpoint, string(x.state), micros(x.settled), x.reverted, x.reason, x.detail, x.down.Microseconds())
+			if err != nil {
+				return err
+			}
+		}
+	}
+	p := g.static.policy
+	deadline := r.now.Add(p.GrantTTL.Std() + p.Probation.Std() + p.Grace.Std())
+	if _, err := r.c.execList(ctx, listGrant, []any{id, now, micros(deadline)}, granted); err != nil {
+		return err
+	}
+	_, err := r.c.execList(ctx, listProve, []any{id, now}, proven)
+	return err
+}
+
+// saveRefusals returns how many endpoints refused in preflight for the first
+// time.
+func (r *batchRun) saveRefusals(ctx context.Context, g *gate) (int64, error) {
+	var rows []any
+	for _, endpoint := range slices.Sorted(maps.Keys(g.refused)) {
+		a := g.refused[endpoint]
+		rows = append(rows, endpoint, a.Reason, a.Detail)
+	}
+	return r.c.execList(ctx, listRefuse, []any{g.gate.Rollout, micros(r.now)}, rows)
+}
+
+// saveCounts adds the deltas to the counts of the total and of each segment,
+// and returns how many segments the rollout has now.
+func (c conn) saveCounts(ctx context.Context, g *gate) (int64, error) {
+	sum := map[string]*health.Counts{"": {}}
+	for labels, d := range g.deltas {
+		segments, err := c.s.segmentsOf(labels)
+		if err != nil {
+			return 0, err
+		}
+		add(sum[""], d)
+		for _, seg := range segments {
+			if sum[seg] == nil {
+				sum[seg] = &health.Counts{}
+			}
+			add(sum[seg], d)
+		}
+	}
+	id, have := g.gate.Rollout, g.segments
+	for _, seg := range slices.Sorted(maps.Keys(sum)) {
+		d := sum[seg]
+		if *d == (health.Counts{}) {
+			continue
+		}
+		args := []any{id, seg, d.Exposed, d.Proven, d.Harmed, d.Silent, d.Open}
+		n, err := c.exec(ctx, textCount, args...)
+		if err != nil {
+			return 0, fmt.Errorf("count segment %q: %w", seg, err)
+		}
+		// A segment that had no room when it was first met never gets any: its
+		// later outcomes would not add up.
+		if n > 0 || have >= maxSegments {
+			continue
+		}
+		if _, err := c.exec(ctx, textNew, args...); err != nil {
+			return 0, fmt.Errorf("count segment %q for the first time: %w", seg, err)
+		}
+		have++
+	}
+	return have, nil
+}
+
+func add(to, d *health.Counts) {
+	to.Exposed += d.Exposed
+	to.Proven += d.Proven
+	to.Harmed += d.Harmed
+	to.Silent += d.Silent
+	to.Open += d.Open
+}
+
+// said is what many beacons of a batch say alike.
+type said struct {
+	installation Installation
+	goodbye      bool
+}
+
+func (r *batchRun) saveInstallations(ctx context.Context) error {
+	groups := map[said][]any{}
+	for _, endpoint := range slices.Sorted(maps.Keys(r.latest)) {
+		b := r.batch.Beacons[r.latest[endpoint]]
+		for _, in := range b.Installations {
+			k := said{in, b.Goodbye}
+			if n := len(groups[k]); n > 0 && groups[k][n-1] == endpoint {
+				continue // named twice in one beacon
+			}
+			groups[k] = append(groups[k], endpoint)
+		}
+		if err := r.saveVitals(ctx, r.endpoints[endpoint], b); err != nil {
+			return err
+		}
+	}
+	now := micros(r.now)
+	// One order for all servers, so that they do not wait for each other in a ring.
+	keys := slices.SortedFunc(maps.Keys(groups), func(a, b said) int {
+		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
+	})
+	for _, k := range keys {
+		in := k.installation
+		fixed := []any{in.Product, in.Version, in.Digest, in.Healthy, in.Crashes, now, k.goodbye, now - r.batch.SeenGrain.Microseconds()}
+		if _, err := r.c.execList(ctx, listInstalled, fixed, groups[k]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// saveVitals notes the endpoint's memory and sandbox when they changed by more
+// than an eighth: the row is seldom written.
+func (r *batchRun) saveVitals(ctx context.Context, id *identity, b BeaconReport) error {
+	sandbox := strings.Join(b.Sandbox, " ")
+	if diff := max(b.RSS-id.rss, id.rss-b.RSS); diff <= id.rss/8 && sandbox == id.sandbox {
+		return nil
+	}
+	_, err := r.c.exec(ctx, textNote, id.id, b.RSS, sandbox)
+	return err
+}

@@ -1,0 +1,69 @@
+package store
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pressly/goose/v3"
+)
+
+// dialect is all in which the two engines differ.
+type dialect struct {
+	name   string // as callers know it
+	driver string // as database/sql knows it
+	goose  goose.Dialect
+	// lock ends a SELECT whose rows stay as they are until we commit. SQLite
+	// locks the whole database instead: each transaction that writes begins with
+	// BEGIN IMMEDIATE.
+	lock string
+	// clustered ends a table that is stored in the order of its primary key.
+	clustered string
+	// prepare: the hot statements are prepared by us. pgx does that by itself.
+	prepare bool
+	// numbered: a list's parameters are "$7", not "?". SQLite finds a numbered
+	// parameter by walking a list of all of them, which is quadratic in long lists.
+	numbered bool
+}
+
+var sqlite = dialect{
+	name: "sqlite", driver: "sqlite", goose: goose.DialectSQLite3,
+	clustered: " WITHOUT ROWID", prepare: true,
+}
+
+var postgres = dialect{
+	name: "postgres", driver: "pgx", goose: goose.DialectPostgres,
+	lock: " FOR UPDATE", numbered: true,
+}
+
+// dialectOf tells the engine by the data source name.
+func dialectOf(dsn string) dialect {
+	if strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
+		return postgres
+	}
+	return sqlite
+}
+
+// sqliteDSN makes the driver's data source name. WAL with synchronous=FULL: a
+// commit returns only when it is on the disk. Several processes may share the
+// file, so a busy one is waited for.
+func sqliteDSN(path string, reader bool) string {
+	path = strings.TrimPrefix(path, "sqlite:")
+	q := url.Values{"_pragma": {
+		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+		"cache_size(-32768)", "temp_store(MEMORY)", "wal_autocheckpoint(4000)",
+	}, "_txlock": {"immediate"}}
+	if reader {
+		q.Set("_txlock", "deferred")
+		q.Add("_pragma", "query_only(1)")
+	}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
+}
+
+// retryable tells whether a transaction failed only because another one ran at
+// the same time, so that trying again may succeed (SQLSTATE class 40).
+func retryable(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && strings.HasPrefix(pg.Code, "40")
+}

@@ -1,0 +1,126 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+)
+
+// list is a statement over many rows at once: head, n times row with commas
+// between, tail. $1 to $fixed are the same for all rows; each "?" in row is a
+// parameter of its own.
+type list struct {
+	head, row, tail string
+	fixed           int
+	// pad: a row may be repeated without harm, so that lists are rounded up to a
+	// length of listSizes instead of being cut into several.
+	pad bool
+}
+
+// listSizes are the lengths of lists, so that few different statements are
+// ever prepared.
+var listSizes = []int{256, 64, 16, 4, 1}
+
+// render gives the text for n rows.
+func (l *list) render(d dialect, n int) string {
+	var b strings.Builder
+	b.WriteString(l.head)
+	next := l.fixed
+	for i := range n {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		for _, r := range l.row {
+			if r == '?' && d.numbered {
+				next++
+				fmt.Fprintf(&b, "$%d", next)
+				continue
+			}
+			b.WriteRune(r)
+		}
+	}
+	b.WriteString(l.tail)
+	return b.String()
+}
+
+// prepare renders and prepares what the hot path runs.
+func (s *Store) prepare(ctx context.Context) error {
+	texts := append([]string(nil), hotTexts...)
+	for _, l := range hotLists {
+		for _, n := range listSizes {
+			s.texts[l] = append(s.texts[l], l.render(s.dialect, n))
+		}
+		texts = append(texts, s.texts[l]...)
+	}
+	if !s.dialect.prepare {
+		return nil
+	}
+	for _, text := range texts {
+		st, err := s.write.PrepareContext(ctx, text)
+		if err != nil {
+			return fmt.Errorf("prepare %.60q: %w", text, err)
+		}
+		s.prepared[text] = st
+	}
+	return nil
+}
+
+// cut calls f with the text and parameters of one piece of rows after another.
+// rows holds per parameters for each row.
+func (c conn) cut(l *list, fixed, rows []any, f func(text string, args []any) error) error {
+	per := strings.Count(l.row, "?")
+	for n := len(rows) / per; n > 0; n = len(rows) / per {
+		size, at := fit(n, l.pad)
+		take := min(n, size)
+		args := append(append(make([]any, 0, len(fixed)+size*per), fixed...), rows[:take*per]...)
+		for range size - take {
+			args = append(args, rows[(take-1)*per:take*per]...)
+		}
+		if err := f(c.s.texts[l][at], args); err != nil {
+			return err
+		}
+		rows = rows[take*per:]
+	}
+	return nil
+}
+
+// fit chooses the list length for n rows: the least that holds them if rows
+// may be repeated and that does not double the work, else the greatest that
+// they fill.
+func fit(n int, pad bool) (size, at int) {
+	for i, s := range listSizes {
+		if n >= s {
+			return s, i
+		}
+		if pad && n > listSizes[i+1] && n*2 > s {
+			return s, i
+		}
+	}
+	panic("store: a list of no rows")
+}
+
+// execList runs l over rows and returns how many rows it changed.
+func (c conn) execList(ctx context.Context, l *list, fixed, rows []any) (changed int64, err error) {
+	err = c.cut(l, fixed, rows, func(text string, args []any) error {
+		n, err := c.exec(ctx, text, args...)
+		changed += n
+		return err
+	})
+	return changed, err
+}
+
+// queryList runs l over rows and calls f on each row found.
+func (c conn) queryList(ctx context.Context, l *list, fixed, rows []any, f func(*sql.Rows) error) error {
+	return c.cut(l, fixed, rows, func(text string, args []any) error {
+		r, err := c.rows(ctx, text, args...)
+		return each(r, err, func() error { return f(r) })
+	})
+}
+
+// hotLists and hotTexts are what Open prepares.
+var hotLists = []*list{
+	listEndpoints, listTenants, listExposures, listDomains, listGrant, listProve, listRefuse, listInstalled, listHashes, listInstallations,
+}
+
+var hotTexts = []string{textGate, textTotal, textCount, textNew, textTally, textMove, textNote, textHead, textMoveHead, textEntry, textHash}

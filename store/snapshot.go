@@ -1,0 +1,72 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/headgate/headgate/health"
+	"github.com/headgate/headgate/rollout"
+)
+
+// Snapshot reads all that a decision depends on in one transaction, but for
+// Control, which is Presence's.
+func (s *Store) Snapshot(ctx context.Context, id int64) (snap rollout.Snapshot, err error) {
+	err = s.inRead(ctx, fmt.Sprintf("read snapshot of R-%d", id), func(c conn) error {
+		r, err := c.rollout(ctx, id)
+		if err != nil {
+			return err
+		}
+		snap = rollout.Snapshot{
+			Rollout: r.ID, Product: r.Product, Version: r.Version, Revision: r.Revision, State: r.State, Policy: r.Policy,
+			Pace: r.Pace, Started: r.Started, RungSince: r.RungSince, Floor: r.Floor, HeldBy: r.HeldBy,
+			Counts: r.Counts, PreflightFailed: r.PreflightFailed, Reverted: r.Reverted,
+		}
+		snap.Segments, err = c.segments(ctx, id)
+		return err
+	})
+	return snap, err
+}
+
+// segments reads the counts of a rollout's segments.
+func (c conn) segments(ctx context.Context, id int64) (map[string]health.Counts, error) {
+	out := map[string]health.Counts{}
+	rows, err := c.rows(ctx, `SELECT segment, exposed, proven, harmed, silent, still_open FROM rollout_count WHERE rollout = $1 AND segment <> ''`, id)
+	err = each(rows, err, func() error {
+		var seg string
+		var n health.Counts
+		if err := rows.Scan(&seg, &n.Exposed, &n.Proven, &n.Harmed, &n.Silent, &n.Open); err != nil {
+			return err
+		}
+		out[seg] = n
+		return nil
+	})
+	return out, err
+}
+
+// Presence counts the controls of a rollout: online is who was heard from at or
+// after since. It reads a row for each endpoint of the product, so that
+// callers cache it.
+func (s *Store) Presence(ctx context.Context, id int64, since time.Time) (ctl health.Control, err error) {
+	err = s.inRead(ctx, fmt.Sprintf("read presence of R-%d", id), func(c conn) error {
+		r, err := c.rollout(ctx, id)
+		if err != nil {
+			return err
+		}
+		// Gone: was heard from since the rollout started (or just before), is not
+		// now, and did not say goodbye.
+		return c.row(ctx, `SELECT COUNT(*),
+				COALESCE(SUM(CASE WHEN i.last_seen >= $2 AND NOT i.goodbye THEN 1 ELSE 0 END), 0),
+				COALESCE(SUM(CASE WHEN x.endpoint IS NULL THEN 1 ELSE 0 END), 0),
+				COALESCE(SUM(CASE WHEN x.endpoint IS NULL AND i.last_seen >= $2 AND NOT i.goodbye THEN 1 ELSE 0 END), 0),
+				COALESCE(SUM(CASE WHEN x.endpoint IS NULL AND i.last_seen < $2 AND i.last_seen >= $3 AND NOT i.goodbye THEN 1 ELSE 0 END), 0)
+			FROM installation i LEFT JOIN exposure x ON x.rollout = $4 AND x.endpoint = i.endpoint WHERE i.product = $1`,
+			r.Product, micros(since), micros(r.Started.Add(-startGrace(r))), id).
+			Scan(&ctl.Fit, &ctl.Online, &ctl.Unexposed, &ctl.Heard, &ctl.Gone)
+	})
+	return ctl, err
+}
+
+// startGrace is how long before the start an endpoint may have been heard from
+// last and still counts as online then: two beacon intervals.
+func startGrace(r Rollout) time.Duration { return 2 * r.Policy.Beacon.Std() }
