@@ -22,25 +22,36 @@ type list struct {
 // ever prepared.
 var listSizes = []int{256, 64, 16, 4, 1}
 
-// render gives the text for n rows.
+// render gives the text for n rows. SQLite numbers a bare "?" one above the
+// highest before it, so that only the first needs its number.
 func (l *list) render(d dialect, n int) string {
 	var b strings.Builder
-	b.WriteString(l.head)
 	next := l.fixed
+	write := func(text string) {
+		for _, r := range text {
+			switch {
+			case r == '$' && !d.numbered:
+				b.WriteByte('?')
+			case r == '?':
+				next++
+				if d.numbered {
+					fmt.Fprintf(&b, "$%d", next)
+				} else if b.WriteByte('?'); next == l.fixed+1 {
+					fmt.Fprint(&b, next)
+				}
+			default:
+				b.WriteRune(r)
+			}
+		}
+	}
+	write(l.head)
 	for i := range n {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		for _, r := range l.row {
-			if r == '?' && d.numbered {
-				next++
-				fmt.Fprintf(&b, "$%d", next)
-				continue
-			}
-			b.WriteRune(r)
-		}
+		write(l.row)
 	}
-	b.WriteString(l.tail)
+	write(l.tail)
 	return b.String()
 }
 
