@@ -174,18 +174,26 @@ func (s *Server) dsn(database string) string {
 // NewDatabase makes an empty database and returns its data source name.
 func (s *Server) NewDatabase(tb testing.TB) string {
 	tb.Helper()
-	ctx := context.Background()
+	dsn, err := s.Create(context.Background())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return dsn
+}
+
+// Create makes an empty database and returns its data source name.
+func (s *Server) Create(ctx context.Context) (string, error) {
 	conn, err := pgx.Connect(ctx, s.dsn("postgres"))
 	if err != nil {
-		tb.Fatalf("connect to PostgreSQL: %v", err)
+		return "", fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	defer conn.Close(ctx)
 	s.seq++
 	name := fmt.Sprintf("t%d", s.seq)
 	if _, err := conn.Exec(ctx, "CREATE DATABASE "+name); err != nil {
-		tb.Fatalf("create database: %v", err)
+		return "", fmt.Errorf("create database: %w", err)
 	}
-	return s.dsn(name)
+	return s.dsn(name), nil
 }
 
 // PID is the server's main process; its children are the backends.

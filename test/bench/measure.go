@@ -1,0 +1,361 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
+	"github.com/headgate/headgate/api/headgate/v1/headgatev1connect"
+	"github.com/headgate/headgate/internal/ids"
+	"github.com/headgate/headgate/store/storetest"
+)
+
+// rounds is how often each side of a comparison is measured, in turn.
+const rounds = 5
+
+// measureCheck compares an update check that finds nothing new with a bare
+// handler that answers the same bytes to the same load.
+func measureCheck(ctx context.Context, s settings, t *table) error {
+	r, err := newRig(ctx, s, "", 0, s.endpoints[0])
+	if err != nil {
+		return err
+	}
+	defer r.stop()
+	resp, err := http.Get("http://" + r.addr + "/tuf/timestamp.json")
+	if err != nil {
+		return err
+	}
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("read timestamp.json: %s %w", resp.Status, err)
+	}
+	etag := resp.Header.Get("Etag")
+	bare, addr, err := startBare(ctx, etag, body)
+	if err != nil {
+		return err
+	}
+	defer func() { bare.Process.Signal(syscall.SIGTERM); bare.Wait() }()
+	check := func(host string) call {
+		return call{
+			request: fmt.Appendf(nil, "GET /tuf/timestamp.json HTTP/1.1\r\nHost: %s\r\nIf-None-Match: %s\r\n\r\n", host, etag),
+			answer: func(status int, _ []byte) error {
+				if status != http.StatusNotModified {
+					return fmt.Errorf("an unchanged timestamp.json was answered with status %d", status)
+				}
+				return nil
+			},
+		}
+	}
+	var ours, theirs []time.Duration
+	for range rounds {
+		a, err := perCall(ctx, s, r.addr, check(r.addr), func() (time.Duration, error) { return cpuOf([]int{r.server.Process.Pid}) })
+		if err != nil {
+			return err
+		}
+		b, err := perCall(ctx, s, addr, check(addr), func() (time.Duration, error) { return cpuOf([]int{bare.Process.Pid}) })
+		if err != nil {
+			return err
+		}
+		ours, theirs = append(ours, a), append(theirs, b)
+	}
+	a, b := median(ours), median(theirs)
+	t.add("update check with nothing new (304)", fmt.Sprintf("%.1f µs of CPU", float64(a)/1e3), fmt.Sprintf("bare net/http %.1f µs", float64(b)/1e3), fmt.Sprintf("%.2f (goal 0.80)", float64(b)/float64(a)))
+	return nil
+}
+
+func startBare(ctx context.Context, etag string, body []byte) (*exec.Cmd, string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, "", err
+	}
+	c := exec.CommandContext(ctx, self, "bare", etag)
+	c.Stdin, c.Stderr = bytes.NewReader(body), os.Stderr
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return nil, "", err
+	}
+	if err := c.Start(); err != nil {
+		return nil, "", err
+	}
+	addr, err := bufio.NewReader(out).ReadString('\n')
+	return c, strings.TrimSpace(addr), err
+}
+
+// perCall is the processor time of one call under load.
+func perCall(ctx context.Context, s settings, addr string, c call, cpu func() (time.Duration, error)) (time.Duration, error) {
+	before, err := cpu()
+	if err != nil {
+		return 0, err
+	}
+	n, err := drive(ctx, addr, 32, repeat(c, s.seconds/rounds))
+	if err != nil {
+		return 0, err
+	}
+	after, err := cpu()
+	return (after - before) / time.Duration(max(n, 1)), err
+}
+
+// fleetFigures are what measureFleet found: pairs and held asks for each second
+// of processor time, how many a window of 100 let through, bytes of the server.
+type fleetFigures struct {
+	pairs, held float64
+	through     int64
+	memory      int64
+}
+
+func measureFleet(ctx context.Context, s settings, e engine, dsn string, n int) (f fleetFigures, err error) {
+	r, err := newRig(ctx, s, dsn, e.pid, n)
+	if err != nil {
+		return f, err
+	}
+	defer r.stop()
+	digest, err := r.rollout(ctx, s.headgate, 100)
+	if err != nil {
+		return f, err
+	}
+	if err := r.ready(ctx, s, 1); err != nil {
+		return f, err
+	}
+	pairs := min(s.pairs, n)
+	if n == s.endpoints[0] { // 100 may go: everybody asks
+		if f.through, _, err = r.ask(ctx, s, digest, 1, 0, n); err != nil {
+			return f, err
+		}
+	}
+	_, cpu, err := r.ask(ctx, s, digest, 1, 0, pairs)
+	if err != nil {
+		return f, err
+	}
+	f.held = float64(pairs) / cpu.Seconds()
+	if _, err := r.headgate(ctx, s.headgate, "rollout", "halt", "R-1", "--why", "bench"); err != nil {
+		return f, err
+	}
+	if _, err := r.rollout(ctx, s.headgate, 2*n); err != nil {
+		return f, err
+	}
+	if err := r.ready(ctx, s, 2); err != nil {
+		return f, err
+	}
+	cpu, err = r.grantAndProve(ctx, s, digest, 2, pairs)
+	if err != nil {
+		return f, err
+	}
+	f.pairs = float64(pairs) / cpu.Seconds()
+	f.memory, err = rssOf([]int{r.server.Process.Pid})
+	return f, err
+}
+
+// token is the i-th endpoint's.
+func (r *rig) token(i int) string {
+	secret := storetest.Secret(i)
+	return "hge_" + strings.TrimPrefix(ids.Format("E", r.ids[i]), "E-") + "_" + base64.RawURLEncoding.EncodeToString(secret[:])
+}
+
+// grant makes the i-th endpoint's request for a grant.
+func (r *rig) grant(i int, rollout int64, digest string) []byte {
+	b, err := proto.Marshal(&headgatev1.GrantRequest{Rollout: rollout, Digest: digest})
+	if err != nil {
+		panic("bench: a message of our own does not encode: " + err.Error())
+	}
+	return post(r.addr, headgatev1connect.AgentServiceGrantProcedure, r.token(i), b)
+}
+
+// ready waits until the server's first decision has let somebody in.
+func (r *rig) ready(ctx context.Context, s settings, rollout int64) error {
+	for ctx.Err() == nil {
+		out, err := r.headgate(ctx, s.headgate, "rollout", "show", fmt.Sprint("R-", rollout))
+		if err != nil {
+			return err
+		}
+		var is struct {
+			Rollout struct {
+				Ceiling int64 `json:"ceiling,string"`
+			} `json:"rollout"`
+		}
+		if err := json.Unmarshal(out, &is); err != nil {
+			return fmt.Errorf("read the rollout: %w", err)
+		}
+		if is.Rollout.Ceiling > 0 {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return ctx.Err()
+}
+
+// ask has endpoints from..to ask for a grant, all at once, and counts who got one.
+func (r *rig) ask(ctx context.Context, s settings, digest string, rollout int64, from, to int) (granted int64, cpu time.Duration, err error) {
+	var yes atomic.Int64
+	calls := make([]call, 0, to-from)
+	for i := from; i < to; i++ {
+		calls = append(calls, call{r.grant(i, rollout, digest), func(status int, body []byte) error {
+			resp, err := grantAnswer(status, body)
+			if resp.GetVerdict() == headgatev1.GrantVerdict_GRANT_VERDICT_GRANTED {
+				yes.Add(1)
+			}
+			return err
+		}})
+	}
+	cpu, err = r.timed(func() error {
+		_, err := drive(ctx, r.addr, s.conns, inTurn(calls))
+		return err
+	})
+	return yes.Load(), cpu, err
+}
+
+func grantAnswer(status int, body []byte) (*headgatev1.GrantResponse, error) {
+	resp := new(headgatev1.GrantResponse)
+	if status != http.StatusOK {
+		return resp, fmt.Errorf("grant: status %d: %s", status, body)
+	}
+	return resp, proto.Unmarshal(body, resp)
+}
+
+// timed is the processor time that f costs the server and its database.
+func (r *rig) timed(f func() error) (time.Duration, error) {
+	before, err := r.cpu()
+	if err != nil {
+		return 0, err
+	}
+	if err := f(); err != nil {
+		return 0, err
+	}
+	after, err := r.cpu()
+	return after - before, err
+}
+
+// grantAndProve has n endpoints ask, be granted, and report health, each on its
+// connection right after its grant.
+func (r *rig) grantAndProve(ctx context.Context, s settings, digest string, rollout int64, n int) (time.Duration, error) {
+	var mu sync.Mutex // guards beacons
+	var beacons []call
+	var proven atomic.Int64
+	grants := make([]call, 0, n)
+	for i := range n {
+		beacon, err := proto.Marshal(&headgatev1.BeaconRequest{Seq: 1, Products: []*headgatev1.ProductState{{
+			Product: product, Version: "1.0.0", Digest: digest, Healthy: true,
+			Attempt: &headgatev1.Attempt{Rollout: rollout, Digest: digest, State: headgatev1.AttemptState_ATTEMPT_STATE_PROVEN, AgeUs: 2000},
+		}}, Vitals: &headgatev1.Vitals{CpuUs: 1e6, RssBytes: 40 << 20, UptimeUs: 1e9}})
+		if err != nil {
+			return 0, err
+		}
+		report := call{post(r.addr, headgatev1connect.AgentServiceBeaconProcedure, r.token(i), beacon), func(status int, body []byte) error {
+			if status != http.StatusOK {
+				return fmt.Errorf("beacon: status %d: %s", status, body)
+			}
+			proven.Add(1)
+			return nil
+		}}
+		grants = append(grants, call{r.grant(i, rollout, digest), func(status int, body []byte) error {
+			resp, err := grantAnswer(status, body)
+			if err == nil && resp.Verdict != headgatev1.GrantVerdict_GRANT_VERDICT_GRANTED {
+				err = fmt.Errorf("a grant was refused: %s: %s", resp.Reason, resp.Detail)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			beacons = append(beacons, report)
+			return err
+		}})
+	}
+	cpu, err := r.timed(func() error {
+		if _, err := drive(ctx, r.addr, s.conns, inTurn(grants)); err != nil {
+			return err
+		}
+		_, err := drive(ctx, r.addr, s.conns, inTurn(beacons))
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return cpu, r.counted(ctx, s, rollout, n)
+}
+
+// counted checks that the server counts exactly the n proven.
+func (r *rig) counted(ctx context.Context, s settings, rollout int64, n int) error {
+	out, err := r.headgate(ctx, s.headgate, "rollout", "show", fmt.Sprint("R-", rollout))
+	if err != nil {
+		return err
+	}
+	if want := fmt.Sprintf(`"proven":"%d"`, n); !bytes.Contains(bytes.ReplaceAll(out, []byte(" "), nil), []byte(want)) {
+		return fmt.Errorf("the server does not count %d proven: %s", n, out)
+	}
+	return nil
+}
+
+// measureAgent measures the memory of one real agent, all its processes, that
+// runs the demo product.
+func measureAgent(ctx context.Context, s settings, t *table) error {
+	r, err := newRig(ctx, s, "", 0, 1000)
+	if err != nil {
+		return err
+	}
+	defer r.stop()
+	if _, err := r.rollout(ctx, s.headgate, 2000); err != nil {
+		return err
+	}
+	var tok struct {
+		Token string `json:"token"`
+	}
+	out, err := r.headgate(ctx, s.headgate, "tenant", "token", "bench")
+	if err == nil {
+		err = json.Unmarshal(out, &tok)
+	}
+	if err != nil {
+		return fmt.Errorf("read the enrolment token: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "enrol.token"), []byte(tok.Token), 0o600); err != nil {
+		return err
+	}
+	if _, err := r.headgate(ctx, s.headgate, "agent", "enrol", "--dir", "agent", "--enrolment-token-file", "enrol.token", "--name", "bench-agent", "--product", product); err != nil {
+		return err
+	}
+	agent := exec.CommandContext(ctx, s.headgate, "agent", "run", "--dir", filepath.Join(r.dir, "agent"))
+	agent.Env = r.env
+	if err := agent.Start(); err != nil {
+		return fmt.Errorf("start the agent: %w", err)
+	}
+	defer func() { agent.Process.Signal(syscall.SIGTERM); agent.Wait() }()
+	if err := r.agentProven(ctx, s); err != nil {
+		return err
+	}
+	time.Sleep(3 * time.Second) // settle: what preflight used is given back
+	pids := family(agent.Process.Pid)
+	rss, err := rssOf(pids)
+	if err != nil {
+		return err
+	}
+	t.add(fmt.Sprintf("memory of an agent, all %d processes (Pss)", len(pids)), fmt.Sprintf("%.1f MB", float64(rss)/1e6), "limit 60 MB", fmt.Sprintf("%.2f", float64(rss)/60e6))
+	return nil
+}
+
+// agentProven waits until the one real agent is proven.
+func (r *rig) agentProven(ctx context.Context, s settings) error {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(200 * time.Millisecond) {
+		out, err := r.headgate(ctx, s.headgate, "endpoint", "list", "--rollout", "R-1", "--state", "proven")
+		if err != nil {
+			return err
+		}
+		if bytes.Contains(out, []byte("bench-agent")) {
+			return nil
+		}
+	}
+	return errors.Join(errors.New("the agent was not proven within 2 minutes"), ctx.Err())
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/headgate/headgate/store"
+	"github.com/headgate/headgate/store/storetest"
+)
+
+// product is what the bench's fleet runs.
+const product = "acme/rules"
+
+// rig is a real server with a fleet in its database and one rollout.
+type rig struct {
+	dir    string
+	server *exec.Cmd
+	addr   string
+	env    []string
+	dsn    string
+	db     int // process of the database; 0 if it is in the server
+	ids    []int64
+}
+
+// newRig starts a server on a database, publishes a release and enrols n
+// endpoints. The caller stops it.
+func newRig(ctx context.Context, s settings, dsn string, db, n int) (r *rig, err error) {
+	r = &rig{dsn: dsn, db: db}
+	if r.dir, err = os.MkdirTemp("", "headgate-bench-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			r.stop()
+		}
+	}()
+	if err := r.start(ctx, s.headgate); err != nil {
+		return nil, err
+	}
+	if err := r.publish(ctx, s.headgate); err != nil {
+		return nil, err
+	}
+	if r.dsn == "" {
+		r.dsn = filepath.Join(r.dir, "data", "headgate.db")
+	}
+	st, err := store.Open(ctx, r.dsn, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	r.ids, err = storetest.Populate(ctx, st, "bench", product, n, time.Now())
+	return r, err
+}
+
+// start runs the server and waits until it says where it is.
+func (r *rig) start(ctx context.Context, headgate string) error {
+	args := []string{"server", "--data", filepath.Join(r.dir, "data"), "--listen", "127.0.0.1:0", "--insecure-http", "-o", "json", "--log-level", "error"}
+	if r.dsn != "" {
+		args = append(args, "--database", r.dsn)
+	}
+	r.server = exec.CommandContext(ctx, headgate, args...)
+	r.server.Cancel = func() error { return r.server.Process.Signal(syscall.SIGTERM) }
+	r.server.WaitDelay = 10 * time.Second
+	r.server.Stderr = os.Stderr
+	out, err := r.server.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := r.server.Start(); err != nil {
+		return fmt.Errorf("start the server: %w", err)
+	}
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("wait for the server: %w", err)
+	}
+	var at struct {
+		URL       string `json:"url"`
+		TokenFile string `json:"token_file"`
+	}
+	if err := json.Unmarshal(line, &at); err != nil {
+		return fmt.Errorf("read where the server is: %w", err)
+	}
+	r.addr = strings.TrimPrefix(at.URL, "http://")
+	r.env = append(os.Environ(), "HEADGATE_SERVER="+at.URL, "HEADGATE_TOKEN_FILE="+at.TokenFile, "HEADGATE_PIN=")
+	return nil
+}
+
+func (r *rig) stop() {
+	if r.server != nil && r.server.Process != nil {
+		r.server.Process.Signal(syscall.SIGTERM)
+		r.server.Wait()
+	}
+	os.RemoveAll(r.dir)
+}
+
+// headgate runs one command.
+func (r *rig) headgate(ctx context.Context, bin string, args ...string) ([]byte, error) {
+	c := exec.CommandContext(ctx, bin, append(args, "--yes", "-o", "json")...)
+	c.Env, c.Dir = r.env, r.dir
+	var errs bytes.Buffer
+	c.Stderr = &errs
+	out, err := c.Output()
+	if err != nil {
+		return nil, fmt.Errorf("headgate %s: %w: %s", strings.Join(args, " "), err, errs.Bytes())
+	}
+	return out, nil
+}
+
+// publish makes keys, the root of trust, a vendor and a release.
+func (r *rig) publish(ctx context.Context, bin string) error {
+	for _, c := range []string{
+		"key new a.key b.key v.key w.key",
+		"root new --operator a.key.pub --operator b.key.pub --key a.key --key b.key",
+		"vendor add acme --vendor-key v.key.pub --vendor-key w.key.pub --threshold 2 --key a.key --key b.key",
+		"product add " + product,
+		"tenant add bench",
+		"release init content --demo 1.0.0",
+		"release sign --dir content --product " + product + " --version 1.0.0 --bundle bundle --key v.key",
+		"release sign --bundle bundle --key w.key",
+		"release publish --bundle bundle",
+	} {
+		if _, err := r.headgate(ctx, bin, strings.Fields(c)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rollout starts a rollout with the window and returns the release's digest.
+func (r *rig) rollout(ctx context.Context, bin string, window int) (digest string, err error) {
+	policy := fmt.Sprintf(`{"name":"bench","ladder":[%d],"probation":"1ms","grace":"10m","max_harmed":1000000000}`, window)
+	if err := os.WriteFile(filepath.Join(r.dir, "policy.json"), []byte(policy), 0o600); err != nil {
+		return "", err
+	}
+	out, err := r.headgate(ctx, bin, "rollout", "start", product, "1.0.0", "--policy", "policy.json")
+	if err != nil {
+		return "", err
+	}
+	var list struct {
+		Releases []struct {
+			Digest string `json:"digest"`
+		} `json:"releases"`
+	}
+	if out, err = r.headgate(ctx, bin, "release", "list"); err != nil {
+		return "", err
+	}
+	if err := json.Unmarshal(out, &list); err != nil || len(list.Releases) == 0 {
+		return "", fmt.Errorf("read the releases: %w: %s", err, out)
+	}
+	return list.Releases[0].Digest, nil
+}
+
+// cpu is the processor time of the server and its database so far.
+func (r *rig) cpu() (time.Duration, error) {
+	pids := []int{r.server.Process.Pid}
+	if r.db != 0 {
+		pids = append(pids, family(r.db)...)
+	}
+	return cpuOf(pids)
+}
