@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -37,8 +38,10 @@ func (c *Client) Refresh(ctx context.Context, now time.Time) (changed bool, err 
 
 func (c *Client) refresh(ctx context.Context, now time.Time) (bool, error) {
 	v := c.view.Load()
+	// After a broken-off refresh the old timestamp is no longer an answer.
+	settled := v.fresh(now) == nil && bytes.Equal(v.trust.Seen.Timestamp, v.trust.Set.Timestamp)
 	etag := ""
-	if v.fresh(now) == nil {
+	if settled {
 		etag = v.trust.Set.ETag
 	}
 	body, newETag, err := c.fetcher.Fetch(ctx, MetaFile(Timestamp, 0), MaxTimestamp, etag)
@@ -48,7 +51,7 @@ func (c *Client) refresh(ctx context.Context, now time.Time) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if v.fresh(now) == nil && bytes.Equal(body, v.trust.Set.Timestamp) {
+	if settled && bytes.Equal(body, v.trust.Set.Timestamp) {
 		return false, nil
 	}
 	r := &refresher{c: c, now: now, old: v, trust: v.trust}
@@ -100,6 +103,13 @@ func (r *refresher) roots(ctx context.Context) error {
 			return refuse(Root, next, ErrRollback, err)
 		}
 		r.trust.Root = b
+	}
+	// Whoever stole online keys may have signed the highest versions there are;
+	// with new keys what they signed guards nothing any more (TUF 5.3.11).
+	for _, role := range []string{Timestamp, Snapshot} {
+		if !slices.Equal(r.old.root.Signed.Roles[role].KeyIDs, r.tm.Root.Signed.Roles[role].KeyIDs) {
+			r.trust.Seen = seenFiles{}
+		}
 	}
 	if root := r.tm.Root; root.Signed.IsExpired(r.now) {
 		return expired(Root, root.Signed.Version, root.Signed.Expires)
