@@ -93,7 +93,12 @@ func CheckServer(server, pin string) error {
 
 // API makes a client of the agent's calls. A token, if any, goes with each call.
 func API(hc *http.Client, server, token string) headgatev1connect.AgentServiceClient {
-	return headgatev1connect.NewAgentServiceClient(hc, server,
+	c := *hc
+	if c.Transport == nil {
+		c.Transport = http.DefaultTransport
+	}
+	c.Transport = polite{c.Transport}
+	return headgatev1connect.NewAgentServiceClient(&c, server,
 		connect.WithInterceptors(bearer(token)), connect.WithReadMaxBytes(4<<20), connect.WithAcceptCompression("gzip", nil, nil))
 }
 
@@ -115,24 +120,45 @@ func RetryAfter(err error) time.Duration {
 	if re := (*tuf.RetryError)(nil); errors.As(err, &re) {
 		return re.After
 	}
-	ce := (*connect.Error)(nil)
-	if !errors.As(err, &ce) {
-		return 0
+	return 0
+}
+
+// polite turns an answer that asks for patience (429, 503 with Retry-After, from
+// the server or anything before it) into a *tuf.RetryError: Connect would lose
+// the header.
+type polite struct{ http.RoundTripper }
+
+func (p polite) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := p.RoundTripper.RoundTrip(req)
+	if err != nil || resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
+		return resp, err
 	}
-	v := ce.Meta().Get("Retry-After")
-	if s, err := strconv.Atoi(v); err == nil && s > 0 {
-		return time.Duration(min(s, 24*3600)) * time.Second
+	d := retryAfter(resp.Header)
+	if d <= 0 {
+		return resp, nil
+	}
+	resp.Body.Close()
+	return nil, &tuf.RetryError{Status: resp.StatusCode, After: d, Path: req.URL.Path}
+}
+
+// maxRetryAfter bounds what a server may ask for.
+const maxRetryAfter = 24 * time.Hour
+
+func retryAfter(h http.Header) time.Duration {
+	v := h.Get("Retry-After")
+	if s, err := strconv.Atoi(v); err == nil {
+		return time.Duration(min(max(s, 0), int(maxRetryAfter/time.Second))) * time.Second
 	}
 	// A date is read against the server's own clock: ours may be far off.
 	at, err := http.ParseTime(v)
 	if err != nil {
 		return 0
 	}
-	now, err := http.ParseTime(ce.Meta().Get("Date"))
+	now, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
 		return 0
 	}
-	return min(max(at.Sub(now), 0), 24*time.Hour)
+	return min(max(at.Sub(now), 0), maxRetryAfter)
 }
 
 // final tells whether a call's failure will not go away by repeating it.

@@ -82,7 +82,8 @@ func (l *link) nextWork(ctx context.Context, now time.Time) {
 	l.start(&l.work, func() func() {
 		defer cancel()
 		out := l.carryOut(jctx, w, staged)
-		return func() { l.worked(w, out, jctx.Err() == nil) }
+		finished := jctx.Err() == nil // asked before cancel, not after
+		return func() { l.worked(w, out, finished) }
 	})
 }
 
