@@ -194,7 +194,10 @@ func (r Repo) checkDelegations(m *metadata.Metadata[metadata.TargetsType]) error
 // delegates nothing, and a version keeps its artifact for ever. The same bytes
 // again change nothing.
 func (r Repo) SetVendor(vendor string, meta []byte, now time.Time) (Change, error) {
-	if bytes.Equal(meta, r.State[vendor]) && meta != nil {
+	if err := release.CheckVendor(vendor); err != nil {
+		return Change{}, fmt.Errorf("set vendor: %w", err)
+	}
+	if meta != nil && bytes.Equal(meta, r.State[vendor]) {
 		return Change{}, nil
 	}
 	m, err := r.checkVendor(vendor, meta, now)
@@ -205,9 +208,6 @@ func (r Repo) SetVendor(vendor string, meta []byte, now time.Time) (Change, erro
 }
 
 func (r Repo) checkVendor(vendor string, meta []byte, now time.Time) (*metadata.Metadata[metadata.TargetsType], error) {
-	if err := release.CheckVendor(vendor); err != nil {
-		return nil, err
-	}
 	if r.State[Targets] == nil {
 		return nil, fmt.Errorf("no targets in force: %w", ErrNotFound)
 	}
