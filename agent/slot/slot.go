@@ -261,3 +261,6 @@ func (s *Slot) pointTo(r *Ref) error {
 	}
 	return s.renamePointer()
 }
+
+// Boot is the boot that the slot was opened in.
+func (s *Slot) Boot() string { return s.env.BootID }

@@ -78,6 +78,9 @@ func (s *Slot) Arm(g Grant) error {
 
 // Disarm goes back to waiting for a grant: nothing was started yet.
 func (s *Slot) Disarm() error {
+	if s.rec.State == Vetted {
+		return nil
+	}
 	r, err := s.edited(Vetted, disarm)
 	if err != nil {
 		return err
