@@ -333,7 +333,9 @@ func TestLostKeeperEndsLinkWithoutGoodbye(t *testing.T) {
 	go func() { served <- ipc.Serve(ctx, conn, r.peer) }()
 	keeper := ipc.NewClient(inheritTest(t, file))
 	done := make(chan error, 1)
-	go func() { done <- Run(t.Context(), Config{Identity: r.id, Dir: r.dir, Keeper: keeper, Poll: 10 * time.Millisecond}) }()
+	go func() {
+		done <- Run(t.Context(), Config{Identity: r.id, Dir: r.dir, Keeper: keeper, Poll: 10 * time.Millisecond})
+	}()
 	eventually(t, "a beacon", func() bool { return len(w.Beacons(r.id.Endpoint)) > 0 })
 	cancel() // keeper dies
 	if err := <-done; !errors.Is(err, ipc.ErrClosed) {

@@ -183,7 +183,7 @@ func (w *World) SetPlan(p release.Plan, extra ...string) {
 	b, err := json.Marshal(p)
 	w.must(err)
 	for _, kv := range extra {
-		b = append(b[:len(b)-1], (","+kv+"}")...)
+		b = append(b[:len(b)-1], ("," + kv + "}")...)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
