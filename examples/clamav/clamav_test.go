@@ -115,7 +115,8 @@ func TestActivateReplacesThePointerInOneStep(t *testing.T) {
 	}
 }
 
-// badSignatures spoil a product folder in the ways that preflight must find.
+// badSignatures spoil a product folder in the ways that preflight must find;
+// "cut in a line" is how a truncated file looks.
 var badSignatures = []struct {
 	name, why string
 	do        func(t *testing.T, slot string)
@@ -140,7 +141,7 @@ var badSignatures = []struct {
 	}},
 	{"no signatures", "they do not load", func(t *testing.T, slot string) {
 		for _, f := range []string{"headgate.hsb", "headgate.ndb"} {
-			if err := os.Remove(filepath.Join(slot, "signatures", f)); err != nil {
+			if err := os.Truncate(filepath.Join(slot, "signatures", f), 0); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -1,4 +1,4 @@
-# What preflight and check share. It needs clamscan and a temporary folder.
+# What preflight and check share. It needs clamscan, and $state, a folder to write in.
 
 PATH=/usr/local/bin:/usr/bin:/bin
 LC_ALL=C
@@ -10,7 +10,8 @@ refuse() {
 }
 
 command -v clamscan >/dev/null || refuse "clamscan is not installed"
-work=$(mktemp -d) || refuse "no temporary folder"
+rm -rf "$state"/work.* # of one that was killed
+work=$(mktemp -d "$state/work.XXXXXX") || refuse "cannot write to $state"
 trap 'rm -rf "$work"' EXIT
 
 # write_samples makes the EICAR test file, in two halves so that no file of the
@@ -18,6 +19,11 @@ trap 'rm -rf "$work"' EXIT
 write_samples() {
 	printf '%s%s' 'X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD' '-ANTIVIRUS-TEST-FILE!$H+H*' >"$work/eicar.com"
 	echo 'Nothing to see here.' >"$work/clean.txt"
+}
+
+# lines PATTERN: the first few of the report's lines that match, on one line.
+lines() {
+	echo "$report" | grep -E "$1" | head -n 3 | tr '\n' ' '
 }
 
 # scan DATABASE FILE... prints clamscan's report. Its status: 0 nothing found, 1
@@ -34,7 +40,7 @@ must_find_eicar() {
 	case $? in
 	0) refuse "the EICAR test file is not found" ;;
 	1) ;;
-	*) refuse "they do not load: $(echo "$report" | grep -E 'ERROR|Error' | head -n 3)" ;;
+	*) refuse "they do not load: $(lines 'ERROR|Error')" ;;
 	esac
 }
 
@@ -43,7 +49,7 @@ must_pass() {
 	report=$(scan "$@")
 	case $? in
 	0) ;;
-	1) refuse "a clean file is flagged: $(echo "$report" | grep ' FOUND$' | head -n 3)" ;;
-	*) refuse "clean files could not be scanned: $(echo "$report" | grep -E 'ERROR|Error' | head -n 3)" ;;
+	1) refuse "a clean file is flagged: $(lines ' FOUND$')" ;;
+	*) refuse "clean files could not be scanned: $(lines 'ERROR|Error')" ;;
 	esac
 }
