@@ -407,3 +407,6 @@ func wantCode(t testing.TB, err error, code connect.Code, words ...string) {
 		}
 	}
 }
+
+// startLog is the log of what a test opens beside a server.
+func startLog(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
