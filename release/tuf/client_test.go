@@ -3,6 +3,7 @@ package tuf
 import (
 	"bytes"
 	"context"
+	"sync"
 	"testing"
 	"time"
 )
@@ -219,4 +220,30 @@ func TestDamagedFolderStartsOverFromEnrolment(t *testing.T) {
 		w.mustRefresh(c)
 		wantPlan(t, c, 1)
 	}
+}
+
+func TestManyShareOneClient(t *testing.T) {
+	w := newWorld(t)
+	c := w.client(t.TempDir())
+	c.save = func(string, []byte) error { return nil }
+	w.mustRefresh(c)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 5 {
+				if _, err := c.Refresh(context.Background(), w.now); err != nil {
+					t.Error(err)
+				}
+				product := []string{"acme/sensor", "zeta/rules"}[i%2]
+				if _, err := c.Target(context.Background(), w.now, product, "1.0.0"); err != nil {
+					t.Error(err)
+				}
+				if _, err := c.Plan(); err != nil || c.Fresh(w.now) != nil {
+					t.Error(err, c.Fresh(w.now))
+				}
+				c.Timestamp()
+			}
+		})
+	}
+	wg.Wait()
 }

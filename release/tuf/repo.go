@@ -105,17 +105,23 @@ func (r Repo) seal(c Change, now time.Time) (Change, error) {
 	if err := r.keepRollout(&c, now); err != nil {
 		return Change{}, err
 	}
-	state := r.State.With(c)
 	m := metadata.Snapshot(second(now.Add(r.Life.Snapshot)))
-	m.Signed.Version = state.Version(Snapshot) + 1
 	m.Signed.Meta = map[string]*metadata.MetaFiles{}
-	// A role stays listed when its delegation goes: clients take a missing entry
-	// for a rollback (TUF 5.5.5).
-	for role, b := range state {
-		if role == Root || role == Timestamp || role == Snapshot {
-			continue
+	if old := r.State[Snapshot]; old != nil {
+		was, err := decode[metadata.SnapshotType](Snapshot, old)
+		if err != nil {
+			return Change{}, fmt.Errorf("in force: %w", err)
 		}
-		m.Signed.Meta[role+".json"] = metaFile(state.Version(role), b)
+		m.Signed.Version = was.Signed.Version + 1
+		// A role stays listed when its delegation goes: clients take a missing entry
+		// for a rollback (TUF 5.5.5).
+		m.Signed.Meta = was.Signed.Meta
+	}
+	state := r.State.With(c)
+	for role := range c.Latest {
+		if role != Root && role != Timestamp && role != Snapshot {
+			m.Signed.Meta[role+".json"] = metaFile(state.Version(role), state[role])
+		}
 	}
 	if err := signOnline(r, &c, Snapshot, m, m.Signed.Version, r.Online.Snapshot); err != nil {
 		return Change{}, err
@@ -132,6 +138,9 @@ func (r Repo) keepRollout(c *Change, now time.Time) error {
 	state := r.State.With(*c)
 	if state[Rollout] == nil {
 		return r.signRollout(c, map[string]*metadata.TargetFiles{}, now)
+	}
+	if c.Latest[Targets] == "" {
+		return nil
 	}
 	targets, err := decode[metadata.TargetsType](Targets, state[Targets])
 	if err != nil {
