@@ -55,7 +55,6 @@ type Config struct {
 	tick        time.Duration
 	controlLost time.Duration
 	cpuWindow   time.Duration
-	engineEnv   []string
 	fs          func(slot.FS) slot.FS
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -231,6 +232,88 @@ func TestVitalsCountEveryProcess(t *testing.T) {
 	}
 	if v := s.Vitals; v.RSSBytes < 1<<20 || v.CPUUS <= 0 || v.Events != 1000 || len(v.Sandbox) == 0 || v.UptimeUS <= 0 {
 		t.Fatalf("%+v", v)
+	}
+}
+
+func TestNoChildOfAnEngineIsLeftOver(t *testing.T) {
+	for name, end := range map[string]func(b *box, k *keeperProcess){
+		"version left": func(b *box, k *keeperProcess) { b.install("2.0.0", "good") },
+		"engine killed": func(b *box, k *keeperProcess) {
+			for _, pid := range b.engines() {
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
+			b.until("down", func(p ipc.Product) bool { return !p.Healthy })
+		},
+		"agent stopped": func(b *box, k *keeperProcess) {
+			k.cmd.Process.Signal(syscall.SIGTERM)
+			k.cmd.Wait()
+		},
+		"agent killed, and started": func(b *box, k *keeperProcess) {
+			k.cmd.Process.Kill()
+			k.cmd.Wait()
+			again := b.spawnKeeper(0)
+			b.until("healthy", func(p ipc.Product) bool { return p.Healthy })
+			again.cmd.Process.Signal(syscall.SIGTERM)
+			again.cmd.Wait()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t)
+			k := b.spawnKeeper(0)
+			b.install("1.0.0", "fork")
+			if n := len(b.engines()); n != 2 {
+				t.Fatalf("%d engine processes, want one and its child", n)
+			}
+			before := b.engines()
+			end(b, k)
+			for range 200 {
+				if !slices.ContainsFunc(b.engines(), func(pid int) bool { return slices.Contains(before, pid) }) {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			if now := b.engines(); slices.ContainsFunc(now, func(pid int) bool { return slices.Contains(before, pid) }) {
+				t.Errorf("of %v live on %v", before, now)
+			}
+			k.cmd.Process.Signal(syscall.SIGTERM)
+			k.cmd.Wait()
+			b.client.Close()
+		})
+	}
+}
+
+func TestLinkIsStartedAgain(t *testing.T) {
+	b := newBox(t)
+	b.start()
+	b.install("1.0.0", "good")
+	b.client.Close() // the relay ends
+	b.connect()
+	if p := b.product(); !p.Healthy {
+		t.Fatalf("%+v", p)
+	}
+}
+
+func TestTwoKeepersNeverShareAFolder(t *testing.T) {
+	b := newBox(t)
+	b.start()
+	if err := Run(context.Background(), config(filepath.Join(b.dir, "agent"), b.socket, b.boot)); err == nil {
+		t.Fatal("a second keeper ran")
+	}
+}
+
+func TestASpoolThatIsNotWhatLinkSaidIsRefused(t *testing.T) {
+	b := newBox(t)
+	b.start()
+	st := b.spool("1.0.0", "good")
+	if err := os.WriteFile(filepath.Join(st.Dir, "mode"), []byte("evil 1.0.0"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a, err := b.client.Stage(context.Background(), st)
+	if err != nil || a.Reason != "spool-mismatch" {
+		t.Fatal(a, err)
+	}
+	if _, a := b.stage("1.0.0", "good"); !a.OK { // and it is no verdict on the release
+		t.Fatal(a.Err())
 	}
 }
 

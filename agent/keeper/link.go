@@ -264,6 +264,7 @@ func (u *unit) preflight(ctx context.Context, ref *slot.Ref) error {
 	}
 	defer os.RemoveAll(scratch)
 	argv, env := u.command(m.Preflight, ref, scratch) // nothing live is in its reach
+	env = append(env, "TMPDIR="+scratch)
 	spec := sandbox.Spec{
 		Read: []string{u.folder(ref), u.k.cfg.Executable}, Write: []string{scratch}, Namespaces: true,
 		CPU: u.k.cfg.PreflightCPU, Memory: u.k.cfg.PreflightMemory, FileSize: 1 << 30, Files: 1024,

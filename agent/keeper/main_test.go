@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -99,6 +100,13 @@ func engineMain(dir string) {
 		if _, err := os.Stat("started"); err != nil {
 			os.WriteFile("started", nil, 0o600)
 			panic("first start")
+		}
+	case "fork": // a child that leaves the group
+		cmd := exec.Command(os.Args[0], "engine", dir)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if os.Getenv("CHILD") == "" {
+			cmd.Env = append(os.Environ(), "CHILD=1")
+			cmd.Start()
 		}
 	case "spin":
 		go func() {

@@ -72,11 +72,13 @@ func treeUsage(pid int) usage {
 	return sum
 }
 
-// unitMark is the environment variable by which a restarted keeper finds what
-// its predecessor's engines left: Pdeathsig reaches a direct child only.
+// unitMark is the environment variable by which keeper finds what an engine
+// left, its own or its predecessor's: a process that left its group is not
+// killed with it, and Pdeathsig reaches a direct child only.
 const unitMark = "HEADGATE_UNIT"
 
-// killStrays ends the processes of earlier engines of the unit at dir.
+// killStrays ends what engines of the unit at dir left running. None of them may
+// be meant to run.
 func killStrays(dir string) int {
 	mark := []byte("\x00" + unitMark + "=" + dir + "\x00")
 	procs, _ := filepath.Glob("/proc/[0-9]*/environ")

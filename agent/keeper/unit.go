@@ -107,7 +107,7 @@ func (u *unit) run(ctx context.Context) {
 func (u *unit) do(f func()) bool {
 	done := make(chan struct{})
 	select {
-	case u.calls <- func() { defer close(done); f() }:
+	case u.calls <- func() { defer close(done); f(); u.publish() }: // whoever asked sees what became of it
 		<-done
 		return true
 	case <-u.ended:
@@ -181,6 +181,9 @@ func (u *unit) spawn() error {
 		return err
 	}
 	cmd.Env, cmd.Dir = env, u.state()
+	if m.Activate.LongRunning { // what another command leaves running is its own affair
+		cmd.Env = append(cmd.Env, unitMark+"="+u.dir)
+	}
 	if w := m.Activate.Watchdog.Std(); w > 0 {
 		cmd.Env = append(cmd.Env, "WATCHDOG_USEC="+strconv.FormatInt(w.Microseconds(), 10))
 	}
@@ -205,7 +208,7 @@ func (u *unit) command(c release.Command, r *slot.Ref, state string) (argv, env 
 	if path == "" {
 		path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	}
-	return argv, append([]string{"PATH=" + path, "HOME=" + state, "LANG=C.UTF-8", unitMark + "=" + u.dir}, u.k.cfg.engineEnv...)
+	return argv, []string{"PATH=" + path, "HOME=" + state, "LANG=C.UTF-8"}
 }
 
 func (u *unit) readManifest(r *slot.Ref) (release.Manifest, error) {
@@ -231,6 +234,7 @@ func (u *unit) exited() {
 	p.close()
 	u.proc = nil
 	u.k.remember(p)
+	killStrays(u.dir)
 	abnormal, text := p.outcome()
 	if !u.manifest.Activate.LongRunning && !abnormal && p.killed == "" {
 		u.applied = true
@@ -238,7 +242,9 @@ func (u *unit) exited() {
 		return
 	}
 	u.log.Warn("version ended", "digest", u.ref.Digest, "abnormal", abnormal, "how", text)
-	u.failed(abnormal, !u.ready.IsZero(), text)
+	wasReady := !u.ready.IsZero()
+	u.ready = time.Time{}
+	u.failed(abnormal, wasReady, text)
 }
 
 // failed decides what follows an end: another start, or the way back.
@@ -341,6 +347,7 @@ func (u *unit) stop() {
 	}
 	p.end(grace)
 	u.k.remember(p)
+	killStrays(u.dir)
 }
 
 // shutdown is the keeper's own, clean end. What is not long-running stays in

@@ -118,7 +118,7 @@ func (u *unit) prove() {
 
 // check runs the manifest's check at its interval, one at a time, beside the loop.
 func (u *unit) check(now time.Time) {
-	if u.checking || u.ready.IsZero() || u.checkAt.IsZero() || now.Before(u.checkAt) {
+	if u.checking || u.ref == nil || u.ready.IsZero() || u.checkAt.IsZero() || now.Before(u.checkAt) {
 		return
 	}
 	c, ref := u.manifest.Check, u.ref
