@@ -65,7 +65,6 @@ type world struct {
 	ops, vendorKeys []*tuf.Key
 	vendorMeta      []byte
 	enrolToken      string
-	seq             int64
 }
 
 // clients speak to a server with one token.
