@@ -167,6 +167,7 @@ func (r *batchRun) takeAttempt(g *gate, id *identity, a AttemptReport) {
 		r.move(g, id, x, health.Harmed, a)
 		if x.state == health.Harmed && x.down == 0 && a.Down > 0 {
 			x.down, x.changed = a.Down, true // it runs again only now
+			x.reason, x.detail = a.Reason, a.Detail
 		}
 	case a.State == AttemptReverted && !x.reverted:
 		if x.state != health.Harmed {

@@ -5,10 +5,12 @@ import (
 	"crypto/subtle"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/headgate/headgate/fleet"
@@ -33,8 +35,16 @@ const (
 var (
 	listEndpoints = &list{head: `SELECT id, tenant, secret, labels, domain, rss, sandbox FROM endpoint WHERE id IN (`, row: `?`, tail: `)`, pad: true}
 	listTenants   = &list{head: `SELECT id, name, paused FROM tenant WHERE id IN (`, row: `?`, tail: `)`, pad: true}
-	listExposures = &list{head: `SELECT endpoint, state, granted, reverted, reason, detail, down FROM exposure WHERE rollout = $1 AND endpoint IN (`, row: `?`, tail: `)`, fixed: 1, pad: true}
-	listDomains   = &list{head: `SELECT domain FROM exposure WHERE domain <> '' AND (state = 'open' OR (state = 'silent' AND rollout = $1)) AND domain IN (`, row: `?`, tail: `)`, fixed: 1, pad: true}
+	// listExposures packs each row into one text. A sub-select by the whole key is
+	// the one form that PostgreSQL's planner never takes for a scan of all of a
+	// rollout's rows, whatever its statistics said when it made the plan.
+	listExposures = &list{
+		head: `WITH k (endpoint) AS (VALUES `, row: `(CAST(? AS BIGINT))`,
+		tail: `) SELECT k.endpoint, COALESCE((SELECT x.state || ' ' || x.granted || ' ' || x.down || CASE WHEN x.reverted THEN ' reverted' ELSE ' no' END` +
+			` FROM exposure x WHERE x.rollout = $1 AND x.endpoint = k.endpoint), '') FROM k`,
+		fixed: 1, pad: true,
+	}
+	listDomains = &list{head: `SELECT domain FROM exposure WHERE domain <> '' AND (state = 'open' OR (state = 'silent' AND rollout = $1)) AND domain IN (`, row: `?`, tail: `)`, fixed: 1, pad: true}
 )
 
 // identity is what the hot path knows of an endpoint.
@@ -205,13 +215,21 @@ func (c conn) loadStatic(ctx context.Context, id int64) (*static, error) {
 
 func (c conn) loadExposures(ctx context.Context, g *gate, endpoints []any) error {
 	return c.queryList(ctx, listExposures, []any{g.gate.Rollout}, endpoints, func(rows *sql.Rows) error {
-		var x exposure
-		var endpoint, granted, down int64
-		if err := rows.Scan(&endpoint, &x.state, &granted, &x.reverted, &x.reason, &x.detail, &down); err != nil {
+		var endpoint int64
+		var packed string
+		if err := rows.Scan(&endpoint, &packed); err != nil || packed == "" {
 			return err
 		}
-		x.granted, x.down = fromMicros(granted), time.Duration(down)*time.Microsecond
-		g.exposures[endpoint] = &x
+		x := &exposure{}
+		f := strings.Split(packed, " ")
+		granted, err1 := strconv.ParseInt(f[1], 10, 64)
+		down, err2 := strconv.ParseInt(f[2], 10, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			return fmt.Errorf("exposure %q: %w", packed, err)
+		}
+		x.state = health.State(f[0])
+		x.granted, x.down, x.reverted = fromMicros(granted), time.Duration(down)*time.Microsecond, f[3] == "reverted"
+		g.exposures[endpoint] = x
 		return nil
 	})
 }

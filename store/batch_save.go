@@ -15,7 +15,7 @@ const (
 	textCount = `UPDATE rollout_count SET exposed = exposed + $3, proven = proven + $4, harmed = harmed + $5, silent = silent + $6, still_open = still_open + $7 WHERE rollout = $1 AND segment = $2`
 	textNew   = `INSERT INTO rollout_count (rollout, segment, exposed, proven, harmed, silent, still_open) VALUES ($1, $2, $3, $4, $5, $6, $7)`
 	textTally = `UPDATE rollout SET preflight_failed = preflight_failed + $2, reverted = reverted + $3, segments = $4 WHERE id = $1`
-	textMove  = `UPDATE exposure SET state = $3, settled = $4, reverted = $5, reason = $6, detail = $7, down = $8 WHERE rollout = $1 AND endpoint = $2`
+	textMove  = `UPDATE exposure SET state = $3, settled = COALESCE(NULLIF(CAST($4 AS BIGINT), 0), settled), reverted = $5, reason = $6, detail = $7, down = $8 WHERE rollout = $1 AND endpoint = $2`
 	textNote  = `UPDATE endpoint SET rss = $2, sandbox = $3 WHERE id = $1`
 )
 
@@ -25,9 +25,12 @@ var (
 		row:  `($1, ?, 'open', $2, $3, 0, FALSE, ?, 0, '', '')`, fixed: 3,
 	}
 	// listProve is for what nearly all outcomes are: proven, with nothing to tell.
+	// The rows exist and are locked, so that it always updates: found by their
+	// key, whatever a planner may think of UPDATE.
 	listProve = &list{
-		head: `UPDATE exposure SET state = 'proven', settled = $2, reason = '', detail = '', down = 0 WHERE rollout = $1 AND endpoint IN (`,
-		row:  `?`, tail: `)`, fixed: 2, pad: true,
+		head: `INSERT INTO exposure (rollout, endpoint, state, granted, deadline, settled, reverted, domain, down, reason, detail) VALUES `,
+		row:  `($1, ?, 'proven', 0, 0, $2, FALSE, '', 0, '', '')`,
+		tail: ` ON CONFLICT (rollout, endpoint) DO UPDATE SET state = excluded.state, settled = excluded.settled, down = 0, reason = '', detail = ''`, fixed: 2,
 	}
 	listRefuse = &list{
 		head: `INSERT INTO preflight_failure (rollout, at, endpoint, reason, detail) VALUES `,

@@ -1,19 +1,22 @@
 package store
 
 import (
+	"database/sql"
 	"errors"
 	"net/url"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // driver "sqlite"
 )
 
 // dialect is all in which the two engines differ.
 type dialect struct {
-	name   string // as callers know it
-	driver string // as database/sql knows it
-	goose  goose.Dialect
+	name  string // as callers know it
+	goose goose.Dialect
 	// lock ends a SELECT whose rows stay as they are until we commit. SQLite
 	// locks the whole database instead: each transaction that writes begins with
 	// BEGIN IMMEDIATE.
@@ -28,12 +31,12 @@ type dialect struct {
 }
 
 var sqlite = dialect{
-	name: "sqlite", driver: "sqlite", goose: goose.DialectSQLite3,
+	name: "sqlite", goose: goose.DialectSQLite3,
 	clustered: " WITHOUT ROWID", prepare: true,
 }
 
 var postgres = dialect{
-	name: "postgres", driver: "pgx", goose: goose.DialectPostgres,
+	name: "postgres", goose: goose.DialectPostgres,
 	lock: " FOR UPDATE", numbered: true,
 }
 
@@ -59,6 +62,25 @@ func sqliteDSN(path string, reader bool) string {
 		q.Add("_pragma", "query_only(1)")
 	}
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
+}
+
+// open opens a pool of connections, for writing or for reading only.
+func (d dialect) open(dsn string, reader bool) (*sql.DB, error) {
+	if d.name == sqlite.name {
+		return sql.Open("sqlite", sqliteDSN(dsn, reader))
+	}
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	if !reader {
+		// Each statement that we write with finds its rows by key. The planner does
+		// not know that while a table is young and its statistics are none: it
+		// would scan, and keep that plan while the table grows.
+		cfg.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
+		cfg.RuntimeParams["enable_seqscan"] = "off"
+	}
+	return stdlib.OpenDB(*cfg), nil
 }
 
 // retryable tells whether a transaction failed only because another one ran at

@@ -20,9 +20,6 @@ import (
 	"runtime"
 	"sync"
 	"time"
-
-	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
-	_ "modernc.org/sqlite"             // driver "sqlite"
 )
 
 // The errors that callers tell apart, with errors.Is.
@@ -53,7 +50,7 @@ type InTx func(*sql.Tx) error
 type Store struct {
 	dialect dialect
 	write   *sql.DB // SQLite: one connection
-	read    *sql.DB
+	read    *sql.DB // its transactions write nothing
 	log     *slog.Logger
 
 	// The hot path's statements: texts of the lists by length, and what was
@@ -74,26 +71,21 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*Store, error) {
 		texts: map[*list][]string{}, prepared: map[string]*sql.Stmt{},
 		segments: map[string][]string{}, static: map[int64]*static{},
 	}
-	writeDSN, readDSN := dsn, dsn
-	if s.dialect.name == sqlite.name {
-		writeDSN, readDSN = sqliteDSN(dsn, false), sqliteDSN(dsn, true)
-	}
 	var err error
-	if s.write, err = sql.Open(s.dialect.driver, writeDSN); err != nil {
+	if s.write, err = s.dialect.open(dsn, false); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	s.read = s.write
-	if s.dialect.name == sqlite.name {
-		s.write.SetMaxOpenConns(1)
-		if s.read, err = sql.Open(s.dialect.driver, readDSN); err != nil {
-			return nil, errors.Join(fmt.Errorf("open database: %w", err), s.Close())
-		}
-		s.read.SetMaxOpenConns(max(4, runtime.NumCPU()))
-		s.read.SetMaxIdleConns(max(4, runtime.NumCPU()))
-	} else {
-		s.write.SetMaxOpenConns(16)
-		s.write.SetMaxIdleConns(16)
+	if s.read, err = s.dialect.open(dsn, true); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database: %w", err), s.Close())
 	}
+	writers, readers := 8, max(4, runtime.NumCPU())
+	if s.dialect.name == sqlite.name {
+		writers = 1 // which is the engine's own limit
+	}
+	s.write.SetMaxOpenConns(writers)
+	s.write.SetMaxIdleConns(writers)
+	s.read.SetMaxOpenConns(readers)
+	s.read.SetMaxIdleConns(readers)
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -109,7 +101,7 @@ func (s *Store) Close() error {
 	for _, st := range s.prepared {
 		errs = append(errs, st.Close())
 	}
-	if s.read != nil && s.read != s.write {
+	if s.read != nil {
 		errs = append(errs, s.read.Close())
 	}
 	errs = append(errs, s.write.Close())

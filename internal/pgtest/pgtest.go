@@ -196,6 +196,9 @@ func (s *Server) Create(ctx context.Context) (string, error) {
 	return s.dsn(name), nil
 }
 
+// Log is what the server wrote so far. Call it after Stop, or when it is idle.
+func (s *Server) Log() string { return s.output.String() }
+
 // PID is the server's main process; its children are the backends.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 

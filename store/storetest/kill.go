@@ -22,7 +22,7 @@ import (
 const childEnv = "HEADGATE_STORETEST_CHILD"
 
 // killEndpoints is how many endpoints the killed process works for.
-const killEndpoints = 400
+const killEndpoints = 200
 
 // Main runs the suite's child process if this is one, and does not return
 // then. A test binary that calls Run calls it first in TestMain.

@@ -188,6 +188,10 @@ func reverted(t *testing.T, newDSN func(testing.TB) string) {
 	if want := (health.Counts{Exposed: 3, Proven: 1, Harmed: 1, Open: 1}); err != nil || r.Reverted != 3 || r.Counts != want {
 		t.Fatalf("%d reverted, %+v, %v", r.Reverted, r.Counts, err)
 	}
+	e, err := w.Store.Endpoint(t.Context(), w.Endpoints[0].ID)
+	if err != nil || !e.Exposures[0].Reverted || !e.Exposures[0].Settled.Equal(Start.Add(10*time.Second)) {
+		t.Fatalf("going back by order forgot when it was proven: %+v, %v", e.Exposures, err)
+	}
 	Healthy(t, w.Store)
 }
 
