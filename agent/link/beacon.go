@@ -32,7 +32,7 @@ func (l *link) scheduleBeacon() {
 	}
 	every := 5 * l.Poll
 	if l.plan.Schema != "" {
-		every = l.plan.Beacon.Std()
+		every = Pace(l.plan.Beacon)
 	}
 	l.beacon.due = NextBeacon(l.last, Jitter(every, 0.1, l.rnd.Float64()), l.marks()...)
 }

@@ -285,7 +285,7 @@ func (l *link) refresh(ctx context.Context, first bool) func() {
 		}
 		every, jitter := l.Poll, 0.2
 		if l.plan.Schema != "" {
-			every, jitter = l.plan.Poll.Std(), l.plan.PollJitter
+			every, jitter = Pace(l.plan.Poll), l.plan.PollJitter
 		}
 		l.poll.due = now.Add(Jitter(every, jitter, l.rnd.Float64()))
 	}

@@ -274,6 +274,40 @@ func TestExpiredMetadataStopsInstallingWithAClearReason(t *testing.T) {
 	}
 }
 
+func TestGrantThatComesTooLateIsNotUsed(t *testing.T) {
+	w := linktest.New(t, false)
+	r := newRig(t, w)
+	w.OnGrant(func(string, *v1.GrantRequest) (*v1.GrantResponse, error) {
+		return &v1.GrantResponse{Verdict: v1.GrantVerdict_GRANT_VERDICT_GRANTED, TtlUs: 1}, nil
+	})
+	w.SetPlan(plan(publish(t, w, 1, "1.0.0")))
+	r.start(t)
+	eventually(t, "a clear error", func() bool { return r.logs.has("the grant ended before its answer came") })
+	if r.count("activate") != 0 {
+		t.Fatal("activated under a grant that had ended")
+	}
+}
+
+func TestWhatIsStagedIsNotInstalledFromExpiredMetadata(t *testing.T) {
+	w := linktest.New(t, false)
+	r := newRig(t, w)
+	w.OnGrant(func(string, *v1.GrantRequest) (*v1.GrantResponse, error) {
+		return &v1.GrantResponse{Verdict: v1.GrantVerdict_GRANT_VERDICT_WAIT, Reason: "window-full", RetryAfterUs: 10e3}, nil
+	})
+	o := publish(t, w, 1, "1.0.0")
+	w.SetLife(tuf.Life{Timestamp: 2 * time.Second, Snapshot: time.Hour, Rollout: time.Hour})
+	w.SetPlan(plan(o))
+	r.start(t)
+	eventually(t, "staged, and waiting for a grant", func() bool { return r.count("stage") == 1 && len(w.Asks()) > 1 })
+	eventually(t, "a clear error", func() bool { return r.logs.has("ask for a grant under R-1: ") && r.logs.has("metadata expired") })
+	w.OnGrant(nil)
+	n := len(w.Asks())
+	eventually(t, "beacons go on", func() bool { return len(w.Beacons(r.id.Endpoint)) > 5 })
+	if len(w.Asks()) != n || r.count("activate") != 0 {
+		t.Fatal("went on installing")
+	}
+}
+
 func TestRetryAfterIsHonoured(t *testing.T) {
 	w := linktest.New(t, false)
 	r := newRig(t, w)

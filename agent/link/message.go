@@ -97,3 +97,9 @@ func ProbationAges(o release.Offer) []span.Duration {
 func Jitter(d time.Duration, share, u float64) time.Duration {
 	return time.Duration(float64(d) * (1 + share*(2*u-1)))
 }
+
+// Pace keeps an interval from the plan within what is bearable: whoever signs
+// plans can neither make an endpoint a flood nor put it to sleep for ever.
+func Pace(d span.Duration) time.Duration {
+	return min(max(d.Std(), 10*time.Millisecond), 24*time.Hour)
+}

@@ -268,6 +268,10 @@ func (a *alive) Write(p []byte) (int, error) {
 // ask asks for a grant and, if there is one, has keeper switch.
 func (l *link) ask(ctx context.Context, w Want) outcome {
 	o := w.Offer
+	// What was staged while the metadata was fresh is not installed from it later.
+	if err := l.repo.Fresh(time.Now()); err != nil {
+		return outcome{err: fmt.Errorf("ask for a grant under R-%d: %w", o.Rollout, err)}
+	}
 	// The grant's life counts from before the question: however long the answer
 	// was under way, it never lives longer than the server meant.
 	asked := ipc.Boottime()

@@ -141,7 +141,7 @@ func (e *endpoint) poll(ctx context.Context, now time.Time) {
 	}
 	e.pollFails = 0
 	if e.plan != nil {
-		every, jitter = e.plan.Poll.Std(), e.plan.PollJitter
+		every, jitter = link.Pace(e.plan.Poll), e.plan.PollJitter
 	}
 	e.pollAt = now.Add(link.Jitter(every, jitter, e.rnd.Float64()))
 }
@@ -311,7 +311,7 @@ func (e *endpoint) schedule() {
 	}
 	every := 5 * e.f.Poll
 	if e.plan != nil {
-		every = e.plan.Beacon.Std()
+		every = link.Pace(e.plan.Beacon)
 	}
 	var marks []link.Mark
 	for i := range e.products {
