@@ -38,11 +38,12 @@ const (
 	MaxCorpusBytes = 16 << 20
 	MaxRules       = 10_000
 	MaxFields      = 64 // criteria of one rule, and inputs that content may declare
-	MaxText        = 1024
+	MaxText        = 1024 // bytes of an id, a kind or a match
+	MaxInput       = 4096 // bytes of one input of the corpus
 )
 
 // matchWork bounds the backtracking of one glob, in steps per byte of input.
-const matchWork = 1000
+const matchWork = 100
 
 // ErrInvalid marks content that breaks a rule of this package.
 var ErrInvalid = errors.New("invalid")
@@ -257,6 +258,11 @@ func parseCorpus(b []byte) ([]Sample, error) {
 		}
 		if s.Kind == "" || len(s.Inputs) != EventInputs {
 			return nil, fmt.Errorf("%s: event %d: kind %q with %d inputs; want a kind and %d: %w", CorpusFile, len(out), s.Kind, len(s.Inputs), EventInputs, ErrInvalid)
+		}
+		for i, in := range s.Inputs {
+			if len(in) > MaxInput {
+				return nil, fmt.Errorf("%s: event %d: input %d has %d bytes, limit %d: %w", CorpusFile, len(out), i, len(in), MaxInput, ErrInvalid)
+			}
 		}
 		slices.Sort(s.Expect)
 		out = append(out, s)
