@@ -37,7 +37,7 @@ const (
 	MaxRulesBytes  = 4 << 20
 	MaxCorpusBytes = 16 << 20
 	MaxRules       = 10_000
-	MaxFields      = 64 // criteria of one rule, and inputs that content may declare
+	MaxFields      = 64   // criteria of one rule, and inputs that content may declare
 	MaxText        = 1024 // bytes of an id, a kind or a match
 	MaxInput       = 4096 // bytes of one input of the corpus
 )
