@@ -143,7 +143,7 @@ func (j *Jobs) Start(ctx context.Context) error {
 		return fmt.Errorf("start jobs: %w", err)
 	}
 	if _, err := j.client.Insert(ctx, publishPlan{}, nil); err != nil {
-		return fmt.Errorf("enqueue publish_plan: %w", err)
+		return errors.Join(fmt.Errorf("enqueue publish_plan: %w", err), j.client.StopAndCancel(ctx))
 	}
 	return nil
 }
