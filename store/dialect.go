@@ -79,6 +79,7 @@ func (d dialect) open(dsn string, reader bool) (*sql.DB, error) {
 		// would scan, and keep that plan while the table grows.
 		cfg.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
 		cfg.RuntimeParams["enable_seqscan"] = "off"
+		cfg.RuntimeParams["jit"] = "off" // no statement of ours lives long enough to gain from it
 	}
 	return stdlib.OpenDB(*cfg), nil
 }

@@ -87,6 +87,9 @@ func (r *Rollout) obey(o Order, now time.Time) (bool, error) {
 		return false, fmt.Errorf("rollout R-%d is %s: %w", r.ID, r.State, ErrState)
 	}
 	d.Reasons = []rollout.Reason{{Code: "operator-" + string(o.Verb), Detail: detail(o, r.ResumeAskedBy)}}
+	if o.Verb == VerbResume && r.State == rollout.Halted {
+		d.Pace = d.Pace.Accept(r.Counts, r.PreflightFailed)
+	}
 	// A rung that was held does not count the pause as time to fill it.
 	d.NewRung = o.Verb == VerbResume
 	r.ResumeAskedBy = ""

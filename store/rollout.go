@@ -83,17 +83,15 @@ func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Ro
 		return Rollout{}, fmt.Errorf("listed release %s %s: %w", st.Product, st.Version, found(err))
 	}
 	var active int64
-	err = c.row(ctx, `SELECT id FROM rollout WHERE product = $1 AND state IN ('running', 'held', 'reverting')`, st.Product).Scan(&active)
+	err = c.row(ctx, `SELECT id FROM rollout WHERE product = $1 AND state IN ('running', 'held')`, st.Product).Scan(&active)
 	if err == nil {
 		return Rollout{}, fmt.Errorf("rollout R-%d of %s is active: %w", active, st.Product, ErrState)
 	}
 	if !errors.Is(err, sql.ErrNoRows) {
 		return Rollout{}, fmt.Errorf("look for an active rollout: %w", err)
 	}
-	_, err = c.exec(ctx, `UPDATE rollout SET state = 'superseded', revision = revision + 1 WHERE product = $1 AND state IN ('halted', 'reverted', 'finished')
-		AND id <> COALESCE((SELECT MAX(f.id) FROM rollout f WHERE f.product = $1 AND f.state = 'finished'), 0)`, st.Product)
-	if err != nil {
-		return Rollout{}, fmt.Errorf("supersede older rollouts: %w", err)
+	if err := c.retire(ctx, st.Product, id, rollout.Running); err != nil {
+		return Rollout{}, err
 	}
 	if err := c.insertRollout(ctx, id, st, digest, floor, now); err != nil {
 		return Rollout{}, err
@@ -142,8 +140,9 @@ func (c conn) insertRollout(ctx context.Context, id int64, st Start, digest stri
 	}
 	request := sql.NullString{String: st.RequestID, Valid: st.RequestID != ""}
 	_, err = c.exec(ctx, `INSERT INTO rollout (id, request_id, product, version, digest, floor, policy, seed, started, started_by, state, revision,
-		rung, window_size, ceiling, turn, boost, held_by, rung_since, ended, resume_asked_by, preflight_failed, reverted, segments, action, reasons, decided)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'running', 1, $11, $12, $13, $14, $15, '', $9, 0, '', 0, 0, 0, '', '[]', 0)`,
+		rung, window_size, ceiling, turn, boost, held_by, rung_since, ended, resume_asked_by, preflight_failed, reverted, segments, action, reasons, decided,
+		quiet_until, accepted_harm, accepted_refusals)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'running', 1, $11, $12, $13, $14, $15, '', $9, 0, '', 0, 0, 0, '', '[]', 0, 0, 0, 0)`,
 		id, request, st.Product, st.Version, digest, floor, string(policy), st.Seed, micros(now), st.Actor,
 		st.Pace.Rung, st.Pace.Window, st.Pace.Ceiling, st.Pace.Turn, st.Pace.Boost)
 	if err != nil {
@@ -156,7 +155,7 @@ func (c conn) insertRollout(ctx context.Context, id int64, st Start, digest stri
 }
 
 const rolloutColumns = `r.id, r.product, r.version, r.digest, r.floor, r.policy, r.seed, r.started, r.started_by, r.state, r.revision,
-	r.rung, r.window_size, r.ceiling, r.turn, r.boost, r.held_by, r.rung_since, r.ended, r.resume_asked_by, r.preflight_failed, r.reverted,
+	r.rung, r.window_size, r.ceiling, r.turn, r.boost, r.quiet_until, r.accepted_harm, r.accepted_refusals, r.held_by, r.rung_since, r.ended, r.resume_asked_by, r.preflight_failed, r.reverted,
 	r.action, r.reasons, r.decided, n.exposed, n.proven, n.harmed, n.silent, n.still_open`
 
 const fromRollout = ` FROM rollout r JOIN rollout_count n ON n.rollout = r.id AND n.segment = '' `
@@ -169,7 +168,7 @@ func (c conn) rollouts(ctx context.Context, text string, args ...any) (out []Rol
 		var floor, started, since, ended, decided int64
 		p, n := &r.Pace, &r.Counts
 		if err := rows.Scan(&r.ID, &r.Product, &r.Version, &r.Digest, &floor, &policy, &r.Seed, &started, &r.StartedBy, &r.State, &r.Revision,
-			&p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &r.HeldBy, &since, &ended, &r.ResumeAskedBy, &r.PreflightFailed, &r.Reverted,
+			&p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.QuietUntil, &p.AcceptedHarm, &p.AcceptedRefusals, &r.HeldBy, &since, &ended, &r.ResumeAskedBy, &r.PreflightFailed, &r.Reverted,
 			&r.Action, &reasons, &decided, &n.Exposed, &n.Proven, &n.Harmed, &n.Silent, &n.Open); err != nil {
 			return err
 		}
@@ -289,13 +288,28 @@ func (r *Rollout) apply(d rollout.Decision, now time.Time) {
 	if d.NewRung {
 		r.RungSince = now
 	}
-	switch moves := d.State.Active(); {
+	switch moves := d.State.Active() || d.State == rollout.Reverting; {
 	case moves:
 		r.Ended = time.Time{}
 	case r.Ended.IsZero():
 		r.Ended = now
 	}
 	r.Action, r.Reasons, r.State, r.Pace, r.HeldBy, r.Decided = d.Action, d.Reasons, d.State, d.Pace, d.HeldBy, now
+}
+
+// retire ends the older rollouts of a product that a newer one in state s
+// supersedes.
+func (c conn) retire(ctx context.Context, product string, newer int64, s rollout.State) error {
+	for _, old := range rollout.States {
+		if !s.Retires(old) {
+			continue
+		}
+		_, err := c.exec(ctx, `UPDATE rollout SET state = 'superseded', revision = revision + 1 WHERE product = $1 AND state = $2 AND id < $3`, product, string(old), newer)
+		if err != nil {
+			return fmt.Errorf("supersede the older rollouts that are %s: %w", old, err)
+		}
+	}
+	return nil
 }
 
 // commitRollout writes what can change of a locked rollout, at its next
@@ -307,9 +321,11 @@ func (c conn) commitRollout(ctx context.Context, r *Rollout, now time.Time, inTx
 		return fmt.Errorf("reasons: %w", err)
 	}
 	n, err := c.exec(ctx, `UPDATE rollout SET state = $3, revision = revision + 1, rung = $4, window_size = $5, ceiling = $6, turn = $7, boost = $8,
-		held_by = $9, rung_since = $10, ended = $11, resume_asked_by = $12, action = $13, reasons = $14, decided = $15 WHERE id = $1 AND revision = $2`,
+		held_by = $9, rung_since = $10, ended = $11, resume_asked_by = $12, action = $13, reasons = $14, decided = $15,
+		quiet_until = $16, accepted_harm = $17, accepted_refusals = $18 WHERE id = $1 AND revision = $2`,
 		r.ID, r.Revision, string(r.State), r.Pace.Rung, r.Pace.Window, r.Pace.Ceiling, r.Pace.Turn, r.Pace.Boost,
-		r.HeldBy, micros(r.RungSince), micros(r.Ended), r.ResumeAskedBy, string(r.Action), string(reasons), micros(r.Decided))
+		r.HeldBy, micros(r.RungSince), micros(r.Ended), r.ResumeAskedBy, string(r.Action), string(reasons), micros(r.Decided),
+		r.Pace.QuietUntil, r.Pace.AcceptedHarm, r.Pace.AcceptedRefusals)
 	if err != nil {
 		return err
 	}
@@ -318,9 +334,8 @@ func (c conn) commitRollout(ctx context.Context, r *Rollout, now time.Time, inTx
 	}
 	r.Revision++
 	if r.State == rollout.Finished {
-		_, err := c.exec(ctx, `UPDATE rollout SET state = 'superseded', revision = revision + 1 WHERE product = $1 AND state = 'finished' AND id < $2`, r.Product, r.ID)
-		if err != nil {
-			return fmt.Errorf("supersede the one on offer before: %w", err)
+		if err := c.retire(ctx, r.Product, r.ID, r.State); err != nil {
+			return err
 		}
 	}
 	if err := c.run(inTx); err != nil {
