@@ -291,3 +291,35 @@ func domains(t *testing.T, newDSN func(testing.TB) string) {
 	}
 	Healthy(t, s)
 }
+
+func doctorFinds(t *testing.T, newDSN func(testing.TB) string) {
+	w := NewWorld(t, Open(t, newDSN(t)), 4)
+	ro := w.Roll(t, 10).ID
+	w.Commit(t, store.Batch{Asks: []store.GrantAsk{w.Ask(0, ro), w.Ask(1, ro)}, Beacons: []store.BeaconReport{w.Beacon(2, ro, store.AttemptPreflightFailed)}}, Start)
+	Healthy(t, w.Store)
+	found := map[string]bool{}
+	for _, c := range []struct{ change, code string }{
+		{`UPDATE rollout_count SET proven = proven + 1, exposed = exposed + 1 WHERE segment = 'os=linux'`, "recount"},
+		{`UPDATE rollout SET reverted = 5`, "reverted"},
+		{`DELETE FROM preflight_failure`, "preflight"},
+		{`INSERT INTO preflight_failure (rollout, endpoint, at, reason, detail) VALUES (1, 77, 0, '', '')`, "orphan"},
+		{`UPDATE ledger_head SET size = size - 1`, "ledger-head"},
+	} {
+		if _, err := w.Store.DB().ExecContext(t.Context(), c.change); err != nil {
+			t.Fatal(err)
+		}
+		problems, err := w.Store.Doctor(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range problems {
+			found[p.Code] = true
+		}
+		if !found[c.code] {
+			t.Errorf("not found: %s: %+v", c.change, problems)
+		}
+	}
+	if _, err := w.Store.DB().ExecContext(t.Context(), `UPDATE rollout_count SET exposed = exposed + 1`); err == nil {
+		t.Error("the database takes counts that do not add up")
+	}
+}

@@ -40,6 +40,7 @@ func Run(t *testing.T, newDSN func(testing.TB) string) {
 		{"LedgerFindsTampering", tampering},
 		{"PresenceCountsControls", presence},
 		{"EndpointsArePaged", paging},
+		{"DoctorFindsWhatDoesNotAddUp", doctorFinds},
 		{"CountsAlwaysAddUp", countsAddUp},
 		{"KillLosesNothingAcknowledged", killed},
 	} {
