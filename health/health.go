@@ -103,6 +103,9 @@ type Limits struct {
 	// Returning means that an outage ended so lately that the endpoints it cut off
 	// may not have spoken yet.
 	Returning bool
+	// Accepted is the harm that people knew and accepted: the limit counts from
+	// there.
+	Accepted int64
 }
 
 // Verdict is what evidence says.
@@ -128,7 +131,7 @@ type Finding struct {
 // like harm, unless the controls fell silent too, which makes it unknown: a
 // network outage hits both.
 func Judge(c Counts, ctl Control, lim Limits) Finding {
-	limit := max(lim.MaxHarmed, int64(lim.MaxShare*float64(c.Exposed)))
+	limit := max(lim.MaxHarmed, int64(lim.MaxShare*float64(c.Exposed))) + lim.Accepted
 	if c.Harmed >= limit {
 		return Finding{Unhealthy, "harm-limit", fmt.Sprintf("%d of %d exposed reported harm; the limit is %d", c.Harmed, c.Exposed, limit)}
 	}

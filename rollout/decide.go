@@ -27,13 +27,13 @@ func Decide(s Snapshot, now time.Time) (Decision, error) {
 	}
 	finding := health.Judge(s.Counts, s.Control, health.Limits{
 		MaxHarmed: s.Policy.MaxHarmed, MaxShare: s.Policy.MaxHarmedShare, MinControls: s.Policy.MinControls,
-		Returning: now.UnixMicro() < s.Pace.QuietUntil,
+		Returning: now.UnixMicro() < s.Pace.QuietUntil, Accepted: s.Pace.AcceptedHarm,
 	})
 	if finding.Verdict == health.Unhealthy {
 		return s.stop(Reason{finding.Code, finding.Detail}), nil
 	}
-	if s.PreflightFailed >= s.Policy.MaxPreflightFailed {
-		return s.stop(Reason{"preflight-failed", fmt.Sprintf("%d endpoints refused it in preflight; the limit is %d", s.PreflightFailed, s.Policy.MaxPreflightFailed)}), nil
+	if limit := s.Policy.MaxPreflightFailed + s.Pace.AcceptedRefusals; s.PreflightFailed >= limit {
+		return s.stop(Reason{"preflight-failed", fmt.Sprintf("%d endpoints refused it in preflight; the limit is %d", s.PreflightFailed, limit)}), nil
 	}
 	if s.State == Held && s.HeldBy != byEngine {
 		return s.stay(Hold, Reason{"operator", "held by " + s.HeldBy}), nil
@@ -83,7 +83,7 @@ func (s Snapshot) check() error {
 		}
 	}
 	c := s.Control
-	if min(c.Fit, c.Online, c.Unexposed, c.Heard, c.Gone, s.PreflightFailed, s.Reverted, s.Pace.QuietUntil, s.Pace.Rung, s.Pace.Window, s.Pace.Ceiling) < 0 {
+	if min(c.Fit, c.Online, c.Unexposed, c.Heard, c.Gone, s.PreflightFailed, s.Reverted, s.Pace.QuietUntil, s.Pace.AcceptedHarm, s.Pace.AcceptedRefusals, s.Pace.Rung, s.Pace.Window, s.Pace.Ceiling) < 0 {
 		return bad("control and pace", fmt.Errorf("%+v %+v: want no negative numbers", c, s.Pace))
 	}
 	if !(s.Pace.Turn >= 0 && s.Pace.Turn <= 1) || !(s.Pace.Boost >= 0 && s.Pace.Boost <= MaxBoost) {
@@ -199,7 +199,8 @@ func (s Snapshot) climb(d Decision, now time.Time, why Reason) Decision {
 	}
 	d.Action, d.NewRung = Advance, true
 	// What is exposed and will never be proven takes no place from the new rung.
-	d.Pace = Pace{Rung: rung, Ceiling: ceiling, Window: window + s.Counts.Harmed + s.Counts.Silent + s.Counts.Open, Boost: 1, QuietUntil: s.Pace.QuietUntil}
+	d.Pace.Rung, d.Pace.Ceiling, d.Pace.Boost = rung, ceiling, 1
+	d.Pace.Window = window + s.Counts.Harmed + s.Counts.Silent + s.Counts.Open
 	d.Pace.Turn = s.turn(d.Pace)
 	d.Reasons = append(d.Reasons, why, Reason{"window", fmt.Sprintf("rung %d: %d more endpoints, %d in all", rung, window, ceiling)})
 	return d

@@ -64,6 +64,15 @@ func TestDecisions(t *testing.T) {
 		"and then silence counts again": {func(s *Snapshot) {
 			s.State, s.HeldBy, s.Counts, s.Pace.QuietUntil = Held, "engine", health.Counts{Exposed: 5, Proven: 3, Silent: 2}, t0.Add(time.Hour).UnixMicro()
 		}, time.Hour, Revert, Reverting, "silence"},
+		"two people accepted the harm so far": {func(s *Snapshot) {
+			s.Counts = health.Counts{Exposed: 5, Proven: 3, Harmed: 2}
+			s.Pace = s.Pace.Accept(s.Counts, 3)
+			s.PreflightFailed = 3
+		}, time.Hour, Hold, Running, "probation"},
+		"and not what came after": {func(s *Snapshot) {
+			s.Pace = s.Pace.Accept(health.Counts{Exposed: 5, Proven: 3, Harmed: 2}, 0)
+			s.Counts = health.Counts{Exposed: 5, Proven: 1, Harmed: 3, Silent: 1}
+		}, time.Hour, Revert, Reverting, "silence"},
 		"reported harm halts even in an outage": {func(s *Snapshot) {
 			s.Counts, s.Control.Heard, s.Control.Gone = health.Counts{Exposed: 5, Harmed: 5}, 500, 495
 		}, time.Hour, Revert, Reverting, "harm-limit"},

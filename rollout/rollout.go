@@ -27,6 +27,9 @@ const (
 	Superseded State = "superseded"
 )
 
+// States lists all states.
+var States = []State{Running, Held, Halted, Reverting, Reverted, Finished, Superseded}
+
 // next lists the states that may follow each state.
 var next = map[State][]State{
 	Running:   {Held, Halted, Reverting, Finished, Superseded},
@@ -83,6 +86,18 @@ type Pace struct {
 	// controls were silent too: endpoints that come back from an outage need time
 	// to speak. 0 is always.
 	QuietUntil int64 `json:"quiet_until_us,omitempty"`
+	// AcceptedHarm and AcceptedRefusals are the harmed and silent, and the refusals
+	// in preflight, that two people saw when they resumed a halted rollout: the
+	// limits count from there.
+	AcceptedHarm     int64 `json:"accepted_harm,omitempty"`
+	AcceptedRefusals int64 `json:"accepted_refusals,omitempty"`
+}
+
+// Accept is the pace after people resumed a halted rollout in the face of this
+// evidence. Without it the next look would halt again for the same reason.
+func (p Pace) Accept(c health.Counts, refusals int64) Pace {
+	p.AcceptedHarm, p.AcceptedRefusals = c.Harmed+c.Silent, refusals
+	return p
 }
 
 // Snapshot is all that a decision may depend on. It is recorded with it.

@@ -97,6 +97,9 @@ func (w *World) Order(r *Rollout, to rollout.State, who string) error {
 	if !r.Snapshot.State.CanBecome(to) {
 		return fmt.Errorf("R-%d is %s: it cannot become %s", r.Snapshot.Rollout, r.Snapshot.State, to)
 	}
+	if r.Snapshot.State == rollout.Halted && to == rollout.Running {
+		r.Snapshot.Pace = r.Snapshot.Pace.Accept(r.Snapshot.Counts, r.Snapshot.PreflightFailed)
+	}
 	r.Snapshot.State, r.Snapshot.HeldBy = to, ""
 	if to == rollout.Held {
 		r.Snapshot.HeldBy = who
