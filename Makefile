@@ -4,11 +4,11 @@ export CGO_ENABLED := 0
 
 BIN     := bin/headgate
 # Pass sizes or more: make demo DEMOFLAGS="--agents 5 --simulated 1000 --keep"
-DEMOFLAGS ?=
+DEMOFLAGS  ?=
 # How long each fuzz target runs: make fuzz FUZZTIME=10m
-FUZZTIME  ?= 1m
-# Which benchmarks: make bench BENCH=Grant
-BENCH     ?= .
+FUZZTIME   ?= 1m
+# What to measure: make bench BENCHFLAGS="-endpoints 10000 -seconds 1"
+BENCHFLAGS ?=
 
 .PHONY: help demo build test bench verify fuzz race generate fmt setup tools clean
 
@@ -24,8 +24,8 @@ build: ## build the one static binary, bin/headgate
 test: setup ## run every test; installs PostgreSQL and ClamAV first where they are missing
 	@scripts/test
 
-bench: ## run the benchmarks
-	@scripts/bench '$(BENCH)'
+bench: build setup ## measure the server as a whole process, against its peers and limits
+	@go run ./test/bench -headgate $(BIN) $(BENCHFLAGS)
 
 verify: tools ## formatting, lint, architecture, API compatibility, generated code, licences
 	@scripts/verify
