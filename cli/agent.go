@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) agentCommand() *cobra.Command {
-	return group("agent", "This endpoint: enrol it, run it, look at it", a.agentEnrol(), a.agentStatus())
+	return group("agent", "This endpoint: enrol it, run it, look at it", a.agentEnrol(), a.agentRun(), a.agentStatus())
 }
 
 // enrolled is an endpoint's identity as it is shown: without its token.
@@ -81,6 +81,29 @@ it never makes a second endpoint.
 	f.StringVar(&c.FailureDomain, "failure-domain", "", "endpoints of one `domain` are never at risk together")
 	f.DurationVar(&poll, "poll", 0, "how often to ask for a plan until the first plan says; 0 is 60s")
 	f.StringArrayVar(&c.Products, "product", nil, "`vendor/product` that this endpoint runs; repeat it")
+	return cmd
+}
+
+func (a *app) agentRun() *cobra.Command {
+	var dir, level string
+	cmd := &cobra.Command{
+		Use: "run", Short: "Run an enrolled endpoint's agent", Args: cobra.NoArgs,
+		Long: `Run an enrolled endpoint's agent until it is told to stop (SIGINT, SIGTERM): it
+starts and watches the products' engines, and a process that alone speaks to the
+server. It needs nothing but its folder. The log goes to stderr.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dir == "" {
+				return usagef("want --dir FOLDER")
+			}
+			log, err := newLog(a.err, level, a.format)
+			if err != nil {
+				return err
+			}
+			return agent.Run(cmd.Context(), agent.Home(dir), agent.Options{Log: log})
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "the endpoint's home `folder`")
+	cmd.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
@@ -230,41 +231,64 @@ one of the states that --until names, and 1 if not.`,
 	return c
 }
 
-// watch shows each change until the stream ends or a wanted state is reached,
-// and returns the last one shown.
+// watch shows each change until a wanted state is reached or the rollout can
+// change no more by itself, and returns the last one shown. A stream that breaks
+// is taken up again: a server may be replaced meanwhile.
 func (a *app) watch(ctx context.Context, c *client, id int64, until []string) (*headgatev1.Rollout, error) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	stream, err := c.rollout.WatchRollout(ctx, connect.NewRequest(&headgatev1.WatchRolloutRequest{Id: id}))
-	if err != nil {
-		return nil, explain(err)
-	}
-	defer stream.Close()
 	view := live.New(a.out)
 	if a.format != "json" {
 		defer view.End()
 	}
 	var last *headgatev1.Rollout
-	for stream.Receive() {
-		last = stream.Msg().Rollout
-		if a.format == "json" {
-			if err := writeJSONLine(a.out, stream.Msg()); err != nil {
-				return nil, err
+	for broken := 0; ; {
+		err := a.watchOnce(ctx, c, id, until, func(m *headgatev1.WatchRolloutResponse) error {
+			last, broken = m.Rollout, 0
+			if a.format == "json" {
+				return writeJSONLine(a.out, m)
 			}
-		} else {
 			view.Show(last)
-		}
-		if slices.Contains(until, last.GetState()) {
+			return nil
+		})
+		if last != nil && (slices.Contains(until, last.State) || err == nil && live.Done(last.State)) {
 			return last, nil
+		}
+		if broken++; last == nil || broken > watchRetries || ctx.Err() != nil {
+			if err == nil {
+				err = fmt.Errorf("the server ended the watch of %s; try headgate rollout show %s", rolloutID(id), rolloutID(id))
+			}
+			return last, err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// watchRetries is how often in a row a watch is taken up again.
+const watchRetries = 30
+
+// watchOnce shows each change until the stream ends or a wanted state is reached.
+func (a *app) watchOnce(ctx context.Context, c *client, id int64, until []string, show func(*headgatev1.WatchRolloutResponse) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	stream, err := c.rollout.WatchRollout(ctx, connect.NewRequest(&headgatev1.WatchRolloutRequest{Id: id}))
+	if err != nil {
+		return explain(err)
+	}
+	defer stream.Close()
+	for stream.Receive() {
+		if err := show(stream.Msg()); err != nil {
+			return err
+		}
+		if slices.Contains(until, stream.Msg().Rollout.GetState()) {
+			return nil
 		}
 	}
 	if err := stream.Err(); err != nil {
-		return nil, explain(err)
+		return explain(err)
 	}
-	if last == nil {
-		return nil, fmt.Errorf("the server ended the watch of %s without a word; try headgate rollout show %s", rolloutID(id), rolloutID(id))
-	}
-	return last, nil
+	return nil
 }
 
 type orderCall[Req, Res any] func(context.Context, *connect.Request[Req]) (*connect.Response[Res], error)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/headgate/headgate/agent/detect"
 	"github.com/headgate/headgate/agent/link"
+	"github.com/headgate/headgate/agent/sandbox"
 	"github.com/headgate/headgate/cli"
 	"github.com/headgate/headgate/ledger"
 	"github.com/headgate/headgate/server"
@@ -28,6 +29,7 @@ import (
 var roles = map[string]func(args []string) int{
 	"engine": detect.Main,
 	"link":   link.Main,
+	"vet":    sandbox.VetMain,
 }
 
 func main() {

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -40,7 +41,11 @@ func (d *demo) policy() rollout.Policy {
 func (d *demo) goodRelease(ctx context.Context) error {
 	d.line("")
 	d.step("Release %s, which is good, goes out: canaries, then 50, then 1000, then everyone", versions[0])
-	r, err := d.rollOut(ctx, versions[0])
+	begun := time.Now()
+	if err := d.each(ctx, []string{"rollout", "resume", "R-1"}); err != nil {
+		return err
+	}
+	r, err := d.follow(ctx, versions[0], begun)
 	if err != nil {
 		return err
 	}
@@ -87,19 +92,30 @@ func (d *demo) fixedRelease(ctx context.Context) error {
 	return d.afterAll(ctx)
 }
 
-// rollOut starts a rollout, watches it to its stop, and notes how it went.
-func (d *demo) rollOut(ctx context.Context, version string) (*Release, error) {
+// startRollout starts a rollout by the demo's policy.
+func (d *demo) startRollout(ctx context.Context, version string) error {
 	b, err := json.Marshal(d.policy())
 	if err != nil {
-		return nil, fmt.Errorf("write policy: %w", err)
+		return fmt.Errorf("write policy: %w", err)
 	}
 	file := d.path("policy.json")
 	if err := os.WriteFile(file, b, 0o644); err != nil {
-		return nil, fmt.Errorf("write policy: %w", err)
+		return fmt.Errorf("write policy: %w", err)
 	}
-	if err := d.each(ctx, []string{"rollout", "start", product, version, "--policy", file}); err != nil {
+	return d.each(ctx, []string{"rollout", "start", product, version, "--policy", file})
+}
+
+// rollOut starts a rollout and follows it to its stop.
+func (d *demo) rollOut(ctx context.Context, version string) (*Release, error) {
+	begun := time.Now()
+	if err := d.startRollout(ctx, version); err != nil {
 		return nil, err
 	}
+	return d.follow(ctx, version, begun)
+}
+
+// follow watches a rollout to its stop, and notes how it went.
+func (d *demo) follow(ctx context.Context, version string, begun time.Time) (*Release, error) {
 	id := len(d.sum.Releases) + 1
 	last, err := d.watch(ctx, id)
 	if err != nil {
@@ -108,7 +124,7 @@ func (d *demo) rollOut(ctx context.Context, version string) (*Release, error) {
 	n := last.GetCounts()
 	r := Release{Version: version, State: last.GetState(), Granted: n.GetExposed(), Proven: n.GetProven(), Harmed: n.GetHarmed(), Silent: n.GetSilent(),
 		NeverTouched: int64(d.sum.Endpoints) - n.GetExposed(), Hurt: []Hurt{}}
-	if end := float64(last.GetEndedUs()-last.GetStartedUs()) / 1e6; last.GetEndedUs() > 0 {
+	if end := time.UnixMicro(last.GetEndedUs()).Sub(begun).Seconds(); last.GetEndedUs() > 0 {
 		if last.GetState() == string(rollout.Finished) {
 			r.SecondsToAll = &end
 		} else {
@@ -126,10 +142,12 @@ const watchLimit = 5 * time.Minute
 func (d *demo) watch(ctx context.Context, id int) (*headgatev1.Rollout, error) {
 	ctx, stop := context.WithTimeout(ctx, watchLimit)
 	defer stop()
+	var errs bytes.Buffer
 	cmd := exec.CommandContext(ctx, d.Headgate, "rollout", "watch", "R-"+strconv.Itoa(id), "-o", "json", "--until", "finished,halted,reverted,superseded")
 	cmd.Env = d.env
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopGrace
+	cmd.Stderr = &errs
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, fmt.Errorf("watch R-%d: %w", id, err)
@@ -152,7 +170,7 @@ func (d *demo) watch(ctx context.Context, id int) (*headgatev1.Rollout, error) {
 	}
 	d.view.End()
 	if err := cmd.Wait(); err != nil {
-		return nil, fmt.Errorf("watch R-%d: %w", id, err)
+		return nil, fmt.Errorf("watch R-%d: %w: %s", id, err, bytes.TrimSpace(errs.Bytes()))
 	}
 	if last == nil || !live.Done(last.State) {
 		return nil, fmt.Errorf("watch R-%d: it ended before the rollout did", id)

@@ -17,6 +17,7 @@ import (
 type endpoint struct {
 	ID            string `json:"id"`
 	Name          string `json:"name"`
+	LastSeenUs    int64  `json:"lastSeenUs,string"`
 	Installations []struct {
 		Product string `json:"product"`
 		Version string `json:"version"`
@@ -147,17 +148,34 @@ func (d *demo) startFleet(ctx context.Context) error {
 		return fmt.Errorf("write enrolment token: %w", err)
 	}
 	d.step("%d real agents, each with processes and a folder of its own, and %d simulated endpoints", d.Agents, d.Simulated)
+	if err := d.enrolAgents(ctx, tokenFile); err != nil {
+		return err
+	}
+	if err := d.pickCanaries(ctx); err != nil {
+		return err
+	}
+	// Held from its start, the first rollout tells everybody what to stage, and how
+	// often to ask; nobody is granted it yet.
+	if err := d.startRollout(ctx, versions[0]); err != nil {
+		return err
+	}
+	if err := d.each(ctx, []string{"rollout", "hold", "R-1", "--why", "until everyone is there"}); err != nil {
+		return err
+	}
 	if d.sims, err = d.startSims(ctx, strings.TrimSpace(string(token))); err != nil {
 		return err
 	}
-	if err := d.startAgents(ctx, tokenFile); err != nil {
-		return err
+	for i := range d.Agents {
+		dir := d.path("agents", agentName(i))
+		if _, err := d.kids.start(agentName(i), d.Keep, dir+".log", withoutHeadgate(os.Environ()), nil, d.Headgate, "agent", "run", "--dir", dir); err != nil {
+			return err
+		}
 	}
 	return d.awaitFleet(ctx)
 }
 
-// startAgents enrols the agents, a few at once, and starts each.
-func (d *demo) startAgents(ctx context.Context, tokenFile string) error {
+// enrolAgents enrols the agents, a few at once.
+func (d *demo) enrolAgents(ctx context.Context, tokenFile string) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
@@ -166,7 +184,7 @@ func (d *demo) startAgents(ctx context.Context, tokenFile string) error {
 	for range cap(errs) {
 		wg.Go(func() {
 			for i := range next {
-				if err := d.startAgent(ctx, i, tokenFile); err != nil {
+				if err := d.enrolAgent(ctx, i, tokenFile); err != nil {
 					errs <- err
 					stop()
 					return
@@ -190,7 +208,7 @@ func (d *demo) startAgents(ctx context.Context, tokenFile string) error {
 	}
 }
 
-func (d *demo) startAgent(ctx context.Context, i int, tokenFile string) error {
+func (d *demo) enrolAgent(ctx context.Context, i int, tokenFile string) error {
 	name := agentName(i)
 	dir := d.path("agents", name)
 	labels := []string{"os=linux", "ring=" + []string{"office", "plant", "shop"}[i%3]}
@@ -198,16 +216,13 @@ func (d *demo) startAgent(ctx context.Context, i int, tokenFile string) error {
 	for _, l := range labels {
 		args = append(args, "--label", l)
 	}
-	if _, err := d.command(ctx, args...); err != nil {
-		return err
-	}
-	_, err := d.kids.start(name, d.Keep, dir+".log", withoutHeadgate(os.Environ()), nil, d.Headgate, "agent", "run", "--dir", dir)
+	_, err := d.command(ctx, args...)
 	return err
 }
 
 func agentName(i int) string { return fmt.Sprintf("agent-%02d", i+1) }
 
-// awaitFleet waits until everyone is enrolled, and picks the canaries.
+// awaitFleet waits until everyone is enrolled and heard from.
 func (d *demo) awaitFleet(ctx context.Context) error {
 	for said := time.Now(); d.sims.enrolled() < d.Simulated; {
 		if time.Since(said) > 2*time.Second {
@@ -221,12 +236,39 @@ func (d *demo) awaitFleet(ctx context.Context) error {
 			return err
 		}
 	}
+	for { // all of them heard from: who is not heard from is a silent control
+		all, err := d.endpoints(ctx)
+		if err != nil {
+			return err
+		}
+		if len(all) != d.sum.Endpoints {
+			return fmt.Errorf("%d endpoints enrolled, the server has %d", d.sum.Endpoints, len(all))
+		}
+		heard := 0
+		for _, e := range all {
+			if e.LastSeenUs > 0 {
+				heard++
+			}
+		}
+		if heard == len(all) {
+			d.step("All %d are there", len(all))
+			return nil
+		}
+		d.step("%d of %d endpoints are heard from", heard, len(all))
+		if err := wait(ctx, time.Second); err != nil {
+			return err
+		}
+		if err := d.alive(); err != nil {
+			return err
+		}
+	}
+}
+
+// pickCanaries finds the first agents among the enrolled.
+func (d *demo) pickCanaries(ctx context.Context) error {
 	all, err := d.endpoints(ctx)
 	if err != nil {
 		return err
-	}
-	if len(all) != d.sum.Endpoints {
-		return fmt.Errorf("%d endpoints enrolled, the server has %d", d.sum.Endpoints, len(all))
 	}
 	for i := range canaries {
 		for _, e := range all {
@@ -238,7 +280,7 @@ func (d *demo) awaitFleet(ctx context.Context) error {
 	if len(d.named) != canaries {
 		return fmt.Errorf("found %d of the %d canaries among the endpoints", len(d.named), canaries)
 	}
-	d.step("All %d are enrolled. %s are the canaries: what breaks, breaks there, for real", len(all), d.canaryNames())
+	d.step("%s are the canaries: what breaks, breaks there, for real", d.canaryNames())
 	return nil
 }
 
