@@ -50,6 +50,7 @@ func (b *box) spawnKeeper(killAfter int) *keeperProcess {
 		b.t.Fatal(err)
 	}
 	k := &keeperProcess{b, cmd}
+	b.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() }) // if the test failed before
 	if killAfter == 0 {
 		b.connect()
 	}
