@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -22,6 +23,7 @@ type ServeOptions struct {
 	KeyFile      string
 	Hosts        []string
 	InsecureHTTP bool
+	Poll, Beacon time.Duration // zero: the configuration's
 	Log          *slog.Logger
 	// Ready is called once, when the server takes requests.
 	Ready func(Serving)
@@ -67,6 +69,8 @@ on stdout; the log goes to stderr.`,
 	f.StringVar(&o.KeyFile, "cert-key", "", "the certificate's key `file` (PEM)")
 	f.StringArrayVar(&o.Hosts, "host", nil, "`name` or address that a self-signed certificate is for; repeat it")
 	f.BoolVar(&o.InsecureHTTP, "insecure-http", false, "no TLS; on a loopback address only")
+	f.DurationVar(&o.Poll, "poll", 0, "how often endpoints ask while no rollout says otherwise (default 1m)")
+	f.DurationVar(&o.Beacon, "beacon", 0, "how often endpoints report meanwhile (default 5m)")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	c.MarkFlagsMutuallyExclusive("database", "database-file")
 	c.MarkFlagsRequiredTogether("cert", "cert-key")

@@ -20,7 +20,9 @@ type Table struct {
 	tty   bool
 	start time.Time
 	last  string
-	drawn bool // the cursor stands at the end of a line that may be replaced
+	wrote time.Time // off a terminal: when last wrote a line
+	key   string    // of that line: state and decision
+	drawn bool      // the cursor stands at the end of a line that may be replaced
 	head  bool
 }
 
@@ -48,7 +50,11 @@ func (t *Table) Show(r *headgatev1.Rollout) {
 	t.last = line
 	line = fmt.Sprintf("%6.1fs ", time.Since(t.start).Seconds()) + line
 	if !t.tty {
-		fmt.Fprintln(t.w, line)
+		// Numbers alone are worth a line a second; a new state or decision always.
+		if key := r.State + r.Action + fmt.Sprint(r.Window); key != t.key || Done(r.State) || time.Since(t.wrote) >= time.Second {
+			t.key, t.wrote = key, time.Now()
+			fmt.Fprintln(t.w, line)
+		}
 		return
 	}
 	if t.drawn && !sameState {
@@ -69,7 +75,7 @@ func (t *Table) End() {
 	if t.drawn {
 		fmt.Fprintln(t.w)
 	}
-	t.drawn, t.head, t.last, t.start = false, false, "", time.Now()
+	t.drawn, t.head, t.last, t.key, t.start = false, false, "", "", time.Now()
 }
 
 // Why is the last decision in one line: action and reasons.

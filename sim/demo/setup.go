@@ -69,7 +69,7 @@ func (d *demo) startServer(ctx context.Context) error {
 	r, w := io.Pipe()
 	defer r.Close()
 	p, err := d.kids.start("headgate server", d.Keep, d.path("server.log"), os.Environ(), w,
-		d.Headgate, "server", "--data", d.path("server"), "--listen", "127.0.0.1:0", "-o", "json")
+		d.Headgate, "server", "--data", d.path("server"), "--listen", "127.0.0.1:0", "--poll", "2s", "--beacon", "4s", "-o", "json")
 	if err != nil {
 		return err
 	}
@@ -162,6 +162,9 @@ func (d *demo) startFleet(ctx context.Context) error {
 	if err := d.each(ctx, []string{"rollout", "hold", "R-1", "--why", "until everyone is there"}); err != nil {
 		return err
 	}
+	if err := d.awaitPlan(ctx); err != nil {
+		return err
+	}
 	if d.sims, err = d.startSims(ctx, strings.TrimSpace(string(token))); err != nil {
 		return err
 	}
@@ -172,6 +175,35 @@ func (d *demo) startFleet(ctx context.Context) error {
 		}
 	}
 	return d.awaitFleet(ctx)
+}
+
+// awaitPlan waits until the plan with the first rollout is signed: an endpoint
+// that met the empty plan before it would ask again after a minute only.
+func (d *demo) awaitPlan(ctx context.Context) error {
+	for {
+		var log struct {
+			Entries []struct {
+				Body string `json:"body"`
+			} `json:"entries"`
+		}
+		if err := d.json(ctx, &log, "ledger", "log", "--subject", "plan", "--limit", "1"); err != nil {
+			return err
+		}
+		var plan struct {
+			Offers int `json:"offers"`
+		}
+		if len(log.Entries) > 0 {
+			if err := json.Unmarshal([]byte(log.Entries[0].Body), &plan); err != nil {
+				return fmt.Errorf("read the ledger's entry of the plan: %w", err)
+			}
+		}
+		if plan.Offers > 0 {
+			return nil
+		}
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // enrolAgents enrols the agents, a few at once.
