@@ -42,8 +42,10 @@ type Publisher struct {
 	Repository Repository
 	Online     tuf.Online
 	Life       tuf.Life
-	Now        func() time.Time
-	Log        *slog.Logger
+	// Cadence is how often endpoints ask and report when no rollout says otherwise.
+	Cadence rollout.Cadence
+	Now     func() time.Time
+	Log     *slog.Logger
 	// Committed, if set, is told of each new repository version.
 	Committed func(version int64)
 
@@ -251,7 +253,7 @@ func (p *Publisher) PublishPlan(ctx context.Context) error {
 		if err != nil {
 			return tuf.Change{}, fmt.Errorf("publish plan: %w", err)
 		}
-		plan := rollout.Plan(s.plan.Version+1, s.Now, offered(open))
+		plan := rollout.Plan(s.plan.Version+1, s.Now, p.Cadence, offered(open))
 		if s.State[tuf.Rollout] != nil && samePlan(plan, s.plan) {
 			return tuf.Change{}, errNothing
 		}

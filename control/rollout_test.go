@@ -65,7 +65,7 @@ func newWorld(t *testing.T) *world {
 	online, onlinePubs := newKeys(t, 3)
 	w.pub = &Publisher{
 		Repository: w.Store, Online: tuf.Online{Timestamp: online[0], Snapshot: online[1], Rollout: online[2]},
-		Life: tuf.DefaultLife, Now: func() time.Time { return w.now }, Log: w.log,
+		Life: tuf.DefaultLife, Cadence: rollout.DefaultCadence(), Now: func() time.Time { return w.now }, Log: w.log,
 	}
 	w.jobs, err = NewJobs(t.Context(), JobConfig{
 		DB: w.DB(), Dialect: w.Dialect(), Renew: time.Hour, Checkpoint: time.Hour, Log: w.log,
@@ -143,7 +143,7 @@ func TestPlanIsPublishedOnlyWhenItChanges(t *testing.T) {
 // commits the other must see before its own change.
 func TestTwoPublishersNeverOverwriteEachOther(t *testing.T) {
 	w := newWorld(t)
-	other := &Publisher{Repository: w.Store, Online: w.pub.Online, Life: w.pub.Life, Now: w.pub.Now, Log: w.log}
+	other := &Publisher{Repository: w.Store, Online: w.pub.Online, Life: w.pub.Life, Cadence: w.pub.Cadence, Now: w.pub.Now, Log: w.log}
 	check(t, other.PublishPlan(t.Context()))
 	w.start(t)
 	check(t, w.pub.PublishPlan(t.Context()))

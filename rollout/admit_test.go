@@ -92,7 +92,7 @@ func TestPlanOffersTheNewestTheBaseAndEveryRevertOrder(t *testing.T) {
 	of := func(id int64, version string, s State) Offered {
 		return Offered{Rollout: id, Product: "acme/rules", Version: version, Digest: strings.Repeat("a", 64), State: s, Policy: DefaultPolicy(), Pace: Pace{Turn: 0.5}}
 	}
-	p := Plan(9, t0, []Offered{
+	p := Plan(9, t0, DefaultCadence(), []Offered{
 		of(1, "0.9.0", Finished), of(2, "1.0.0", Finished), of(3, "2.0.0", Reverted), of(4, "2.1.0", Reverting), of(5, "3.0.0", Running),
 		of(6, "1.0.0", Superseded),
 	})
@@ -109,7 +109,7 @@ func TestPlanOffersTheNewestTheBaseAndEveryRevertOrder(t *testing.T) {
 func TestPlanReadsBack(t *testing.T) {
 	o := Offered{Rollout: 1, Product: "acme/rules", Version: "1.0.0", Digest: strings.Repeat("a", 64), State: Running, Policy: DefaultPolicy()}
 	o.Policy.Canaries = []string{"E-1"}
-	p := Plan(1, t0, []Offered{o})
+	p := Plan(1, t0, DefaultCadence(), []Offered{o})
 	b := mustJSON(t, p)
 	got, err := release.ParsePlan(b)
 	if err != nil {

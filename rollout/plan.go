@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/fleet"
+	"github.com/headgate/headgate/internal/span"
 	"github.com/headgate/headgate/release"
 )
 
@@ -22,15 +23,27 @@ type Offered struct {
 	Seed    []byte
 }
 
+// Cadence is how often endpoints ask and report when no rollout says otherwise.
+type Cadence struct {
+	Poll       span.Duration
+	PollJitter float64 // 0 to 1
+	Beacon     span.Duration
+}
+
+// DefaultCadence is DefaultPolicy's.
+func DefaultCadence() Cadence {
+	p := DefaultPolicy()
+	return Cadence{Poll: p.Poll, PollJitter: p.PollJitter, Beacon: p.Beacon}
+}
+
 // Plan makes the plan that offers these rollouts: for each product the newest
 // rollout, the newest finished one, so that late joiners get what was good last,
 // and every revert order in force. The fastest poll and beacon among the
-// policies rule. Offers of one product stand newest first.
-func Plan(version int64, now time.Time, all []Offered) release.Plan {
-	def := DefaultPolicy()
+// policies and the cadence rule. Offers of one product stand newest first.
+func Plan(version int64, now time.Time, c Cadence, all []Offered) release.Plan {
 	p := release.Plan{
 		Schema: "headgate.plan/1", Version: version, Issued: now.UTC().Truncate(time.Microsecond),
-		Poll: def.Poll, PollJitter: def.PollJitter, Beacon: def.Beacon, Offers: []release.Offer{},
+		Poll: c.Poll, PollJitter: c.PollJitter, Beacon: c.Beacon, Offers: []release.Offer{},
 	}
 	all = slices.Clone(all)
 	slices.SortFunc(all, func(a, b Offered) int {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/internal/span"
+	"github.com/headgate/headgate/rollout"
 )
 
 // Config is everything that a server can be told. Each field's comment is its
@@ -38,9 +39,10 @@ type Config struct {
 	// DatabaseFile names a file that holds Database, so that its password is not
 	// in an argument list. Set one of the two.
 	DatabaseFile string `json:"database_file,omitempty"`
-	// Origin names the ledger in its checkpoints (C2SP tlog-checkpoint). It is
-	// part of the ledger's key and cannot change later. Default "headgate.ledger".
-	Origin string `json:"origin,omitempty"`
+	// Poll and Beacon are how often an endpoint asks for something new, and says
+	// that it lives, while no rollout asks for more. Defaults 1m and 5m.
+	Poll   span.Duration `json:"poll,omitzero"`
+	Beacon span.Duration `json:"beacon,omitzero"`
 	// DecideEvery is the longest time between two looks at a live rollout; new
 	// evidence wakes the decider earlier. Default 1s.
 	DecideEvery span.Duration `json:"decide_every,omitzero"`
@@ -109,7 +111,8 @@ func (c Config) complete() (Config, error) {
 		return c, errors.New("configuration: database and database_file are both set")
 	}
 	or(&c.Listen, "127.0.0.1:8443")
-	or(&c.Origin, "headgate.ledger")
+	or(&c.Poll, rollout.DefaultCadence().Poll)
+	or(&c.Beacon, rollout.DefaultCadence().Beacon)
 	or(&c.DecideEvery, span.Duration(time.Second))
 	or(&c.CheckpointEvery, span.Duration(time.Minute))
 	or(&c.TimestampLife, span.Duration(24*time.Hour))
@@ -125,7 +128,7 @@ func (c Config) complete() (Config, error) {
 	for _, d := range []struct {
 		name string
 		v    span.Duration
-	}{{"decide_every", c.DecideEvery}, {"checkpoint_every", c.CheckpointEvery}, {"timestamp_life", c.TimestampLife}, {"stop_grace", c.StopGrace}} {
+	}{{"poll", c.Poll}, {"beacon", c.Beacon}, {"decide_every", c.DecideEvery}, {"checkpoint_every", c.CheckpointEvery}, {"timestamp_life", c.TimestampLife}, {"stop_grace", c.StopGrace}} {
 		if d.v.Std() < 10*time.Millisecond {
 			return c, fmt.Errorf("configuration: %s: %s is less than 10ms", d.name, d.v)
 		}

@@ -27,6 +27,7 @@ import (
 
 	"github.com/headgate/headgate/control"
 	"github.com/headgate/headgate/release/tuf"
+	"github.com/headgate/headgate/rollout"
 	"github.com/headgate/headgate/store"
 )
 
@@ -162,6 +163,7 @@ func (s *Server) wire(ctx context.Context) error {
 		Repository: s.store, Online: s.keys.online,
 		Life: tuf.Life{Timestamp: c.TimestampLife.Std(), Snapshot: max(7*c.TimestampLife.Std(), tuf.DefaultLife.Snapshot), Rollout: max(7*c.TimestampLife.Std(), tuf.DefaultLife.Rollout)},
 		Now:  c.Now, Log: c.Log, Committed: func(int64) { s.files.wakeUp() },
+		Cadence: rollout.Cadence{Poll: c.Poll, PollJitter: rollout.DefaultCadence().PollJitter, Beacon: c.Beacon},
 	}
 	var err error
 	s.jobs, err = control.NewJobs(ctx, control.JobConfig{

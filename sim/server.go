@@ -159,7 +159,7 @@ func (w *World) publish() {
 			Rollout: s.Rollout, Product: s.Product, Version: s.Version, Digest: r.Digest, State: s.State, Pace: s.Pace, Policy: s.Policy, Seed: r.Seed,
 		})
 	}
-	w.plan = rollout.Plan(w.plan.Version+1, w.Now, all)
+	w.plan = rollout.Plan(w.plan.Version+1, w.Now, rollout.DefaultCadence(), all)
 }
 
 // ask is one endpoint's request for a grant.

@@ -19,6 +19,7 @@ import (
 	"github.com/headgate/headgate/agent/link"
 	"github.com/headgate/headgate/agent/sandbox"
 	"github.com/headgate/headgate/cli"
+	"github.com/headgate/headgate/internal/span"
 	"github.com/headgate/headgate/ledger"
 	"github.com/headgate/headgate/server"
 	"github.com/headgate/headgate/store"
@@ -94,6 +95,12 @@ func config(o cli.ServeOptions) (c server.Config, err error) {
 		if f.flag != "" {
 			*f.field = f.flag
 		}
+	}
+	if o.Poll != 0 {
+		c.Poll = span.Duration(o.Poll)
+	}
+	if o.Beacon != 0 {
+		c.Beacon = span.Duration(o.Beacon)
 	}
 	c.Hosts = append(c.Hosts, o.Hosts...)
 	c.InsecureHTTP = c.InsecureHTTP || o.InsecureHTTP
