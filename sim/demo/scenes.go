@@ -33,8 +33,10 @@ func (d *demo) policy() rollout.Policy {
 	}
 	p.Probation, p.GrantTTL, p.Grace = s(3*time.Second), s(10*time.Second), s(20*time.Second)
 	p.FillTimeout = s(6 * time.Second)
-	p.Poll, p.Beacon = s(2*time.Second), s(10*time.Second)
-	p.Ages = []span.Duration{s(time.Second), s(2 * time.Second), s(4 * time.Second), s(6 * time.Second)}
+	// Each age is a beacon of every endpoint, the controls included: two carry an
+	// endpoint through probation.
+	p.Poll, p.Beacon = s(2500*time.Millisecond), s(15*time.Second)
+	p.Ages = []span.Duration{s(1500 * time.Millisecond), s(3500 * time.Millisecond)}
 	return p
 }
 
