@@ -174,7 +174,7 @@ func explain(err error) error {
 // unwrapTo finds the error in err's chain that wraps target directly.
 func unwrapTo(err, target error) error {
 	for e := err; e != nil; e = errors.Unwrap(e) {
-		if u := errors.Unwrap(e); u != nil && errors.Is(u, target) && u == target {
+		if u := errors.Unwrap(e); u != nil && u == target { //nolint:errorlint // the direct wrapper is sought
 			return e
 		}
 	}

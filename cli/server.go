@@ -92,7 +92,7 @@ func (a *app) announce(s Serving) {
 		fmt.Fprintf(&b, "export HEADGATE_PIN=%s\n", s.Pin)
 	}
 	fmt.Fprintf(&b, "export HEADGATE_TOKEN_FILE=%s\n", shellQuote(s.TokenFile))
-	io.WriteString(a.out, b.String()) // at once: a script waits for it
+	fmt.Fprint(a.out, b.String()) // at once: a script waits for it
 }
 
 // shellQuote makes s one word for a shell.

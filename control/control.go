@@ -66,6 +66,7 @@ func (c *complaints) about(ctx context.Context, id int64, msg string, err error)
 	}
 	if c.last[id] != err.Error() {
 		c.last[id] = err.Error()
-		c.log.LogAttrs(ctx, slog.LevelError, msg, slog.Int64("rollout", id), slog.Any("err", err))
+		c.log.LogAttrs(ctx, slog.LevelError, msg, //nolint:sloglint // each caller passes a constant
+			slog.Int64("rollout", id), slog.Any("err", err))
 	}
 }

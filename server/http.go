@@ -139,7 +139,8 @@ func (s *Server) putArtifact(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(map[string]any{"digest": digest, "length": n})
+	json.NewEncoder(w).Encode(map[string]any{ //nolint:errcheck // the client has gone
+		"digest": digest, "length": n})
 }
 
 // getCheckpoint serves the newest signed checkpoint to everybody: that is what

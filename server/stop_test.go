@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,7 +20,8 @@ func TestOverloadAsksToComeBack(t *testing.T) {
 	w := newWorld(t)
 	err := w.fail(t.Context(), "grant", control.ErrOverloaded)
 	wantCode(t, err, connect.CodeUnavailable)
-	if e := err.(*connect.Error); e.Meta().Get("Retry-After") == "" {
+	var e *connect.Error
+	if !errors.As(err, &e) || e.Meta().Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
 }

@@ -162,7 +162,7 @@ func (c conn) lockGate(ctx context.Context, id int64) (*gate, error) {
 	g := &gate{exposures: map[int64]*exposure{}, refused: map[int64]AttemptReport{}, deltas: map[string]*health.Counts{}, noted: map[string]int64{}}
 	p := &g.gate.Pace
 	err := c.row(ctx, textGate+c.s.dialect.lock, id).Scan(&g.gate.State, &p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &g.segments)
-	if found(err) == ErrNotFound {
+	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {

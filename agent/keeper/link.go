@@ -219,7 +219,7 @@ func (u *unit) vet(ctx context.Context, s ipc.Stage) error {
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer done() //nolint:errcheck // a folder that was only read
 	files := make([]slot.Entry, len(s.Files))
 	for i, f := range s.Files {
 		files[i] = slot.Entry{Path: f.Path, SHA256: f.SHA256, Size: f.Size, Exec: f.Mode == 0o755}

@@ -197,7 +197,7 @@ func productStatus(product string, r slot.Record, healthy bool, crashes int64) i
 		p.Version, p.Digest = run.Version, run.Digest
 	}
 	back := r.Good
-	if !(r.State == slot.Switched || r.State == slot.Probation) {
+	if r.State != slot.Switched && r.State != slot.Probation {
 		back = r.Before
 	}
 	if back != nil {

@@ -362,7 +362,7 @@ func TestLostKeeperEndsLinkWithoutGoodbye(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	r.peer.conn = conn
+	r.conn = conn
 	served := make(chan error, 1)
 	go func() { served <- ipc.Serve(ctx, conn, r.peer) }()
 	keeper := ipc.NewClient(inheritTest(t, file))

@@ -167,7 +167,7 @@ func (r *rig) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.peer.conn, r.logs = conn, &logs{}
+	r.conn, r.logs = conn, &logs{}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- ipc.Serve(ctx, conn, r.peer) }()

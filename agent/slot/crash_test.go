@@ -136,7 +136,7 @@ var stories = map[string]func(*world) error{
 		return first(func() error { return w.vet("2.0.0") }, func() error { return w.slot.Arm(Grant{Expires: w.since + 1, Tries: tries}) }, func() error {
 			w.since += time.Minute
 			if err := w.slot.Switch(); !errors.Is(err, ErrGrantExpired) {
-				return fmt.Errorf("switched without a grant: %v", err)
+				return fmt.Errorf("switched without a grant: %w", err)
 			}
 			return w.slot.Disarm()
 		})

@@ -82,8 +82,7 @@ func (s *Slot) Fetch(ctx context.Context, digest, version string, rollout int64,
 		return Ref{}, fmt.Errorf("copy objects: %w", err)
 	}
 	if err := s.assemble(ref, files, list); err != nil {
-		s.fs.RemoveAll("slots/" + digest + ".new")
-		return Ref{}, fmt.Errorf("build slot %s: %w", digest, err)
+		return Ref{}, errors.Join(fmt.Errorf("build slot %s: %w", digest, err), s.fs.RemoveAll("slots/"+digest+".new"))
 	}
 	if err := s.intact(&ref); err != nil {
 		return Ref{}, err
@@ -104,7 +103,7 @@ func (s *Slot) object(e Entry, open func(string) (io.ReadCloser, error)) (err er
 	tmp := e.object() + ".new"
 	defer func() {
 		if err != nil {
-			s.fs.RemoveAll(tmp)
+			err = errors.Join(err, s.fs.RemoveAll(tmp))
 		}
 	}()
 	dst, err := s.fs.Create(tmp, e.mode())

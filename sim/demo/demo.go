@@ -190,7 +190,7 @@ func (d *demo) cleanUp(failed error) error {
 	}
 	d.kids.stop()
 	if d.Dir != "" || failed != nil {
-		return nil
+		return nil //nolint:nilerr // the caller has failed
 	}
 	if err := os.RemoveAll(d.dir); err != nil {
 		return fmt.Errorf("remove the demo's folder: %w", err)

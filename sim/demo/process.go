@@ -94,7 +94,7 @@ func (c *children) ended() error {
 	for _, p := range c.all {
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended by itself: %v", p.name, p.err)
+			return fmt.Errorf("%s ended by itself: %w", p.name, p.err)
 		default:
 		}
 	}

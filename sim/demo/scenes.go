@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -164,8 +165,7 @@ func (d *demo) watch(ctx context.Context, id int) (*headgatev1.Rollout, error) {
 		var m headgatev1.WatchRolloutResponse
 		if err := protojson.Unmarshal(lines.Bytes(), &m); err != nil {
 			stop()
-			cmd.Wait()
-			return nil, fmt.Errorf("watch R-%d: %w", id, err)
+			return nil, errors.Join(fmt.Errorf("watch R-%d: %w", id, err), cmd.Wait())
 		}
 		last = m.Rollout
 		d.view.Show(last)

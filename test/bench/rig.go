@@ -98,7 +98,9 @@ func (r *rig) start(ctx context.Context, headgate string) error {
 func (r *rig) stop() {
 	if r.server != nil && r.server.Process != nil {
 		r.server.Process.Signal(syscall.SIGTERM)
-		r.server.Wait()
+		if err := r.server.Wait(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: the server ended:", err)
+		}
 	}
 	os.RemoveAll(r.dir)
 }
@@ -142,8 +144,7 @@ func (r *rig) rollout(ctx context.Context, bin string, window int) (digest strin
 	if err := os.WriteFile(filepath.Join(r.dir, "policy.json"), []byte(policy), 0o600); err != nil {
 		return "", err
 	}
-	out, err := r.headgate(ctx, bin, "rollout", "start", product, "1.0.0", "--policy", "policy.json")
-	if err != nil {
+	if _, err := r.headgate(ctx, bin, "rollout", "start", product, "1.0.0", "--policy", "policy.json"); err != nil {
 		return "", err
 	}
 	var list struct {
@@ -151,7 +152,8 @@ func (r *rig) rollout(ctx context.Context, bin string, window int) (digest strin
 			Digest string `json:"digest"`
 		} `json:"releases"`
 	}
-	if out, err = r.headgate(ctx, bin, "release", "list"); err != nil {
+	out, err := r.headgate(ctx, bin, "release", "list")
+	if err != nil {
 		return "", err
 	}
 	if err := json.Unmarshal(out, &list); err != nil || len(list.Releases) == 0 {

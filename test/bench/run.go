@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -40,7 +41,7 @@ type engine struct {
 	fresh func(context.Context) (dsn string, err error)
 }
 
-func run(ctx context.Context, s settings) error {
+func run(ctx context.Context, s settings) (err error) {
 	st, err := os.Stat(s.headgate)
 	if err != nil {
 		return fmt.Errorf("no binary to measure (make build): %w", err)
@@ -50,7 +51,7 @@ func run(ctx context.Context, s settings) error {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench: without PostgreSQL:", err)
 	} else {
-		defer pg.Stop()
+		defer func() { err = errors.Join(err, pg.Stop()) }()
 		engines = append(engines, engine{name: "postgres", goal: 8000, pid: pg.PID(), fresh: pg.Create})
 	}
 	var t table
