@@ -227,7 +227,7 @@ func TestDecisionOnAnOldSnapshotIsMadeAnew(t *testing.T) {
 	w := newWorld(t)
 	ro := w.start(t)
 	race := &racer{Rollouts: w.Store, between: func() {
-		_, err := w.OrderRollout(t.Context(), store.Order{Rollout: ro.ID, Verb: store.VerbHold, Operator: "alice"}, w.now, nil)
+		_, err := w.OrderRollout(t.Context(), ro.ID, rollout.Order{Verb: rollout.VerbHold, Operator: "alice"}, w.now, nil)
 		check(t, err)
 	}}
 	d := &Decider{Rollouts: race, Every: time.Second, Now: func() time.Time { return w.now }, Log: w.log, Publish: w.jobs.EnqueuePublish}

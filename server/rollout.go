@@ -123,11 +123,11 @@ func (s rolloutService) WatchRollout(ctx context.Context, req *connect.Request[h
 }
 
 // order carries out an operator's order; it is durable before the answer.
-func (s rolloutService) order(ctx context.Context, id int64, verb store.Verb, why string) (*headgatev1.Rollout, error) {
+func (s rolloutService) order(ctx context.Context, id int64, verb rollout.Verb, why string) (*headgatev1.Rollout, error) {
 	if len(why) > maxWhy {
 		return nil, invalid(fmt.Errorf("why: %d bytes, limit %d", len(why), maxWhy))
 	}
-	r, err := s.store.OrderRollout(ctx, store.Order{Rollout: id, Verb: verb, Operator: from(ctx).Name, Why: why}, s.cfg.Now(), s.jobs.EnqueuePublish)
+	r, err := s.store.OrderRollout(ctx, id, rollout.Order{Verb: verb, Operator: from(ctx).Name, Why: why}, s.cfg.Now(), s.jobs.EnqueuePublish)
 	if err != nil {
 		return nil, fmt.Errorf("%s rollout R-%d: %w", verb, id, err)
 	}
@@ -137,25 +137,25 @@ func (s rolloutService) order(ctx context.Context, id int64, verb store.Verb, wh
 
 // HoldRollout implements RolloutService.
 func (s rolloutService) HoldRollout(ctx context.Context, req *connect.Request[headgatev1.HoldRolloutRequest]) (*connect.Response[headgatev1.HoldRolloutResponse], error) {
-	r, err := s.order(ctx, req.Msg.Id, store.VerbHold, req.Msg.Why)
+	r, err := s.order(ctx, req.Msg.Id, rollout.VerbHold, req.Msg.Why)
 	return connect.NewResponse(&headgatev1.HoldRolloutResponse{Rollout: r}), err
 }
 
 // ResumeRollout implements RolloutService.
 func (s rolloutService) ResumeRollout(ctx context.Context, req *connect.Request[headgatev1.ResumeRolloutRequest]) (*connect.Response[headgatev1.ResumeRolloutResponse], error) {
-	r, err := s.order(ctx, req.Msg.Id, store.VerbResume, req.Msg.Why)
+	r, err := s.order(ctx, req.Msg.Id, rollout.VerbResume, req.Msg.Why)
 	return connect.NewResponse(&headgatev1.ResumeRolloutResponse{Rollout: r}), err
 }
 
 // HaltRollout implements RolloutService.
 func (s rolloutService) HaltRollout(ctx context.Context, req *connect.Request[headgatev1.HaltRolloutRequest]) (*connect.Response[headgatev1.HaltRolloutResponse], error) {
-	r, err := s.order(ctx, req.Msg.Id, store.VerbHalt, req.Msg.Why)
+	r, err := s.order(ctx, req.Msg.Id, rollout.VerbHalt, req.Msg.Why)
 	return connect.NewResponse(&headgatev1.HaltRolloutResponse{Rollout: r}), err
 }
 
 // RevertRollout implements RolloutService.
 func (s rolloutService) RevertRollout(ctx context.Context, req *connect.Request[headgatev1.RevertRolloutRequest]) (*connect.Response[headgatev1.RevertRolloutResponse], error) {
-	r, err := s.order(ctx, req.Msg.Id, store.VerbRevert, req.Msg.Why)
+	r, err := s.order(ctx, req.Msg.Id, rollout.VerbRevert, req.Msg.Why)
 	return connect.NewResponse(&headgatev1.RevertRolloutResponse{Rollout: r}), err
 }
 

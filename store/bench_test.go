@@ -129,7 +129,7 @@ func (w *bench) fill(ctx context.Context) error {
 // roll starts the next rollout, in which nobody is exposed yet.
 func (w *bench) roll(ctx context.Context) error {
 	if w.ro != 0 {
-		if _, err := w.s.OrderRollout(ctx, Order{Rollout: w.ro, Verb: VerbHalt, Operator: "bench"}, w.now, nil); err != nil {
+		if _, err := w.s.OrderRollout(ctx, w.ro, rollout.Order{Verb: rollout.VerbHalt, Operator: "bench"}, w.now, nil); err != nil {
 			return err
 		}
 	}
@@ -194,7 +194,7 @@ func (w *bench) pairs(b *testing.B) {
 
 // held commits batches of 256 asks while the rollout is held.
 func (w *bench) held(b *testing.B) {
-	if _, err := w.s.OrderRollout(b.Context(), Order{Rollout: w.ro, Verb: VerbHold, Operator: "bench"}, w.now, nil); err != nil {
+	if _, err := w.s.OrderRollout(b.Context(), w.ro, rollout.Order{Verb: rollout.VerbHold, Operator: "bench"}, w.now, nil); err != nil {
 		b.Fatal(err)
 	}
 	start := w.cpu()

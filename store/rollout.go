@@ -58,7 +58,7 @@ type Start struct {
 // request id returns the rollout that it made. It supersedes the product's
 // older rollouts, but for the newest finished one, which stays on offer until
 // this one finishes. ErrNotFound if there is no such listed release; ErrState
-// if the product has an active rollout; ErrExists if the request id was used
+// if rollout.MayStart refuses; ErrExists if the request id was used
 // for another release.
 func (s *Store) StartRollout(ctx context.Context, st Start, now time.Time, inTx InTx) (ro Rollout, err error) {
 	err = s.inWrite(ctx, fmt.Sprintf("start rollout of %s %s", st.Product, st.Version), func(c conn) error {
@@ -82,16 +82,20 @@ func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Ro
 	if err != nil {
 		return Rollout{}, fmt.Errorf("listed release %s %s: %w", st.Product, st.Version, found(err))
 	}
-	var active int64
-	err = c.row(ctx, `SELECT id FROM rollout WHERE product = $1 AND state IN ('running', 'held')`, st.Product).Scan(&active)
-	if err == nil {
-		return Rollout{}, fmt.Errorf("rollout R-%d of %s is active: %w", active, st.Product, ErrState)
+	others, err := c.others(ctx, st.Product)
+	if err != nil {
+		return Rollout{}, err
 	}
-	if !errors.Is(err, sql.ErrNoRows) {
-		return Rollout{}, fmt.Errorf("look for an active rollout: %w", err)
+	if err := rollout.MayStart(st.Version, others); err != nil {
+		return Rollout{}, fmt.Errorf("product %s: %w", st.Product, err)
 	}
 	if err := c.retire(ctx, st.Product, id, rollout.Running); err != nil {
 		return Rollout{}, err
+	}
+	if floor > 0 {
+		// Endpoints keep the floor by the digest's order; called in the same order,
+		// those whose turn it is may go. Who holds the seed could not hurry it anyway.
+		st.Seed = []byte(digest)
 	}
 	if err := c.insertRollout(ctx, id, st, digest, floor, now); err != nil {
 		return Rollout{}, err
@@ -111,6 +115,23 @@ func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Ro
 	}
 	_, err = c.appendLedger(ctx, now, d)
 	return ro, err
+}
+
+// others lists the rollouts of a product that are not superseded.
+func (c conn) others(ctx context.Context, product string) (out []rollout.Other, err error) {
+	rows, err := c.rows(ctx, `SELECT id, version, state FROM rollout WHERE product = $1 AND state <> 'superseded' ORDER BY id`, product)
+	err = each(rows, err, func() error {
+		var o rollout.Other
+		if err := rows.Scan(&o.Rollout, &o.Version, &o.State); err != nil {
+			return err
+		}
+		out = append(out, o)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the other rollouts of %s: %w", product, err)
+	}
+	return out, nil
 }
 
 // rolloutOfRequest finds what an earlier call with the same request id made.

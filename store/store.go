@@ -20,6 +20,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/headgate/headgate/rollout"
 )
 
 // The errors that callers tell apart, with errors.Is.
@@ -33,7 +35,7 @@ var (
 	// ErrUnauthenticated: unknown endpoint, or not its token.
 	ErrUnauthenticated = errors.New("unknown endpoint or wrong token")
 	// ErrState: the rollout's state does not allow it.
-	ErrState = errors.New("not possible in this state")
+	ErrState = rollout.ErrState
 	// ErrInvalid: the input breaks a rule.
 	ErrInvalid = errors.New("invalid")
 )

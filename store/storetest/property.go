@@ -22,7 +22,7 @@ func countsAddUp(t *testing.T, newDSN func(testing.TB) string) {
 		window := rapid.Int64Range(1, endpoints).Draw(rt, "window")
 		ro := w.Roll(t, window)
 		defer func() { // makes room for the next, even if this one fails
-			_, err1 := w.order(t, ro.ID, store.VerbHalt, "ann")
+			_, err1 := w.order(t, ro.ID, rollout.VerbHalt, "ann")
 			_, err2 := w.Store.SweepSilent(t.Context(), now.Add(time.Hour), 1000)
 			if err := errors.Join(err1, err2); err != nil {
 				t.Error(err)

@@ -96,38 +96,38 @@ func idleDecision(t *testing.T, newDSN func(testing.TB) string) {
 	}
 }
 
-func (w *World) order(tb testing.TB, id int64, verb store.Verb, operator string) (store.Rollout, error) {
+func (w *World) order(tb testing.TB, id int64, verb rollout.Verb, operator string) (store.Rollout, error) {
 	tb.Helper()
-	return w.Store.OrderRollout(tb.Context(), store.Order{Rollout: id, Verb: verb, Operator: operator, Why: "test"}, Start, nil)
+	return w.Store.OrderRollout(tb.Context(), id, rollout.Order{Verb: verb, Operator: operator, Why: "test"}, Start, nil)
 }
 
 func resumeTakesTwo(t *testing.T, newDSN func(testing.TB) string) {
 	w := NewWorld(t, Open(t, newDSN(t)), 1)
 	id := w.Roll(t, 5).ID
 	for i, step := range []struct {
-		verb     store.Verb
+		verb     rollout.Verb
 		operator string
 		state    rollout.State
 		asked    string
 	}{
-		{store.VerbHold, "ann", rollout.Held, ""},
-		{store.VerbResume, "ann", rollout.Running, ""}, // after a hold one is enough
-		{store.VerbHalt, "ann", rollout.Halted, ""},
-		{store.VerbHalt, "bob", rollout.Halted, ""},
-		{store.VerbResume, "ann", rollout.Halted, "ann"},
-		{store.VerbResume, "ann", rollout.Halted, "ann"},
-		{store.VerbResume, "bob", rollout.Running, ""},
-		{store.VerbRevert, "bob", rollout.Reverting, ""},
+		{rollout.VerbHold, "ann", rollout.Held, ""},
+		{rollout.VerbResume, "ann", rollout.Running, ""}, // after a hold one is enough
+		{rollout.VerbHalt, "ann", rollout.Halted, ""},
+		{rollout.VerbHalt, "bob", rollout.Halted, ""},
+		{rollout.VerbResume, "ann", rollout.Halted, "ann"},
+		{rollout.VerbResume, "ann", rollout.Halted, "ann"},
+		{rollout.VerbResume, "bob", rollout.Running, ""},
+		{rollout.VerbRevert, "bob", rollout.Reverting, ""},
 	} {
 		r, err := w.order(t, id, step.verb, step.operator)
 		if err != nil || r.State != step.state || r.ResumeAskedBy != step.asked {
 			t.Fatalf("step %d, %s by %s: %s asked by %q, %v", i, step.verb, step.operator, r.State, r.ResumeAskedBy, err)
 		}
 	}
-	if _, err := w.order(t, id, store.VerbResume, "ann"); !errors.Is(err, store.ErrState) {
+	if _, err := w.order(t, id, rollout.VerbResume, "ann"); !errors.Is(err, store.ErrState) {
 		t.Fatalf("resumed what reverts: %v", err)
 	}
-	if _, err := w.order(t, 99, store.VerbHalt, "ann"); !errors.Is(err, store.ErrNotFound) {
+	if _, err := w.order(t, 99, rollout.VerbHalt, "ann"); !errors.Is(err, store.ErrNotFound) {
 		t.Fatalf("halted what is not there: %v", err)
 	}
 	Healthy(t, w.Store)
@@ -153,7 +153,7 @@ func haltStops(t *testing.T, newDSN func(testing.TB) string) {
 			}
 		}
 	})
-	if _, err := w.order(t, id, store.VerbHalt, "ann"); err != nil {
+	if _, err := w.order(t, id, rollout.VerbHalt, "ann"); err != nil {
 		t.Error(err)
 	}
 	halted.Store(true)
@@ -171,9 +171,12 @@ func supersede(t *testing.T, newDSN func(testing.TB) string) {
 			t.Fatal(err)
 		}
 	}
+	begin := func(version string) (store.Rollout, error) {
+		return w.Store.StartRollout(t.Context(), store.Start{Product: Product, Version: version, Policy: Policy(), Seed: []byte("s"), Actor: "operator:ann"}, Start, nil)
+	}
 	start := func(version string) store.Rollout {
 		t.Helper()
-		r, err := w.Store.StartRollout(t.Context(), store.Start{Product: Product, Version: version, Policy: Policy(), Seed: []byte("s"), Actor: "operator:ann"}, Start, nil)
+		r, err := begin(version)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,20 +201,30 @@ func supersede(t *testing.T, newDSN func(testing.TB) string) {
 		}
 	}
 	one := start("1.0.0")
-	_, err := w.Store.StartRollout(t.Context(), store.Start{Product: Product, Version: "2.0.0", Policy: Policy(), Seed: []byte("s"), Actor: "operator:ann"}, Start, nil)
-	if !errors.Is(err, store.ErrState) {
+	if _, err := begin("2.0.0"); !errors.Is(err, store.ErrState) {
 		t.Fatalf("two rollouts of one product at once: %v", err)
 	}
 	finish(one.ID)
 	two := start("2.0.0")
 	expect(rollout.Finished, rollout.Running)
-	if _, err := w.order(t, two.ID, store.VerbHalt, "ann"); err != nil {
+	if _, err := w.order(t, two.ID, rollout.VerbHalt, "ann"); err != nil {
 		t.Fatal(err)
 	}
 	three := start("3.0.0")
 	expect(rollout.Finished, rollout.Running) // the base and the third; the halted one is over
 	finish(three.ID)
 	expect(rollout.Finished)
+	for _, old := range []string{"1.0.0", "3.0.0"} {
+		if _, err := begin(old); !errors.Is(err, store.ErrState) {
+			t.Fatalf("%s began after 3.0.0 finished; no endpoint would take it: %v", old, err)
+		}
+	}
+	expect(rollout.Finished)
+	if _, err := w.order(t, three.ID, rollout.VerbRevert, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	start("2.0.0") // what took its place is going away
+	expect(rollout.Reverting, rollout.Running)
 	Healthy(t, w.Store)
 }
 
@@ -234,7 +247,7 @@ func startTwice(t *testing.T, newDSN func(testing.TB) string) {
 		t.Fatalf("a release that is not there: %v", err)
 	}
 	refuse := errors.New("no")
-	if _, err := w.order(t, first.ID, store.VerbHalt, "ann"); err != nil {
+	if _, err := w.order(t, first.ID, rollout.VerbHalt, "ann"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Store.StartRollout(t.Context(), store.Start{Product: Product, Version: "1.0.0", Policy: Policy(), Seed: []byte("s"), Actor: "x"}, Start, func(*sql.Tx) error { return refuse }); !errors.Is(err, refuse) {
