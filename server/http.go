@@ -65,7 +65,22 @@ func (s *Server) mountAPI(mux *http.ServeMux) {
 	mux.Handle(headgatev1connect.NewFleetServiceHandler(fleetService{s}, people...))
 	mux.Handle(headgatev1connect.NewLedgerServiceHandler(ledgerService{s}, people...))
 	mux.Handle(headgatev1connect.NewRepositoryServiceHandler(repositoryService{s}, people...))
-	mux.Handle(headgatev1connect.NewRolloutServiceHandler(rolloutService{s}, people...))
+	path, rollouts := headgatev1connect.NewRolloutServiceHandler(rolloutService{s}, people...)
+	mux.Handle(path, unhurried(rollouts))
+}
+
+// unhurried lets a watch last as long as the rollout: the listener's deadlines
+// are for calls that end.
+func unhurried(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == headgatev1connect.RolloutServiceWatchRolloutProcedure {
+			rc := http.NewResponseController(w)
+			// Only a ResponseWriter that is no network connection refuses.
+			_ = rc.SetReadDeadline(time.Time{})
+			_ = rc.SetWriteDeadline(time.Time{})
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // recovered answers a call whose handler broke a rule of ours; the others go on.

@@ -109,7 +109,7 @@ func (s rolloutService) WatchRollout(ctx context.Context, req *connect.Request[h
 			}
 			last = r
 		}
-		if !rollout.State(r.State).Active() {
+		if st := rollout.State(r.State); !st.Active() && st != rollout.Reverting {
 			return nil
 		}
 		select {
