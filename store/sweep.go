@@ -45,7 +45,10 @@ func (c conn) sweep(ctx context.Context, now time.Time, limit int) (int, error) 
 	}
 	for _, id := range slices.Sorted(maps.Keys(expired)) {
 		g, err := c.lockGate(ctx, id)
-		if err != nil || g == nil {
+		if err == nil && g == nil {
+			err = ErrNotFound
+		}
+		if err != nil {
 			return 0, fmt.Errorf("lock rollout R-%d: %w", id, err)
 		}
 		r.gates[id] = g
