@@ -3,6 +3,7 @@ package keeper
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"runtime"
@@ -29,11 +30,17 @@ type process struct {
 	killed string // why we killed it, for what follows
 }
 
-// spawn starts cmd, whose SysProcAttr must ask for its own group. If notify, it
-// gets a NOTIFY_SOCKET; wake is called, without locks, at each word from it.
+// spawn starts cmd, whose SysProcAttr must ask for its own group. What it writes
+// is kept in part, and goes to cmd.Stderr too if that is set. If notify, it gets a
+// NOTIFY_SOCKET; wake is called, without locks, at each word from it.
 func spawn(cmd *exec.Cmd, notify bool, wake func()) (*process, error) {
 	p := &process{cmd: cmd, done: make(chan struct{}), out: &output{}}
-	cmd.Stdout, cmd.Stderr = p.out, p.out
+	if cmd.Stderr == nil {
+		cmd.Stdout, cmd.Stderr = p.out, p.out
+	} else {
+		both := io.MultiWriter(p.out, cmd.Stderr)
+		cmd.Stdout, cmd.Stderr = both, both // the same one: it gets one write at a time
+	}
 	cmd.WaitDelay = time.Second // a grandchild may hold the pipe
 	if notify {
 		conn, name, err := listenNotify()

@@ -52,6 +52,7 @@ func (k *Keeper) runLink(ctx context.Context) error {
 			cmd.Env = append(cmd.Env, e)
 		}
 	}
+	cmd.Stderr = &logRelay{log: k.log}
 	p, err := spawn(cmd, false, nil)
 	theirs.Close()
 	if err != nil {
