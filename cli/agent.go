@@ -110,7 +110,7 @@ server. It needs nothing but its folder. The log goes to stderr.`,
 func (a *app) agentStatus() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
-		Use: "status", Short: "Show what this endpoint is", Args: cobra.NoArgs,
+		Use: "status", Short: "Show what this endpoint is, and what it cannot do", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if dir == "" {
 				return usagef("want --dir FOLDER")
@@ -124,13 +124,21 @@ func (a *app) agentStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			trouble, err := link.ReadTroubles(home.LinkDir())
+			if err != nil {
+				return err
+			}
 			v := struct {
 				enrolled
-				Products []string `json:"products"`
-			}{viewIdentity(home, id), c.Products}
+				Products []string       `json:"products"`
+				Trouble  []link.Trouble `json:"trouble,omitempty"`
+			}{viewIdentity(home, id), c.Products, trouble}
 			return a.result(v, func(t *table) {
 				v.show(t)
 				t.field("products", strings.Join(v.Products, " "))
+				for _, x := range v.Trouble {
+					t.field("trouble", fmt.Sprintf("%s: %s (since %s)", x.What, x.Err, x.Since.Format(time.RFC3339)))
+				}
 			})
 		},
 	}

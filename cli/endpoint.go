@@ -125,6 +125,9 @@ func showEndpoint(t *table, e *headgatev1.Endpoint) {
 	t.field("last seen", since(e.LastSeenUs))
 	t.field("agent", e.AgentVersion)
 	t.field("sandbox", strings.Join(e.Sandbox, " "))
+	if e.Trouble != "" {
+		t.field("trouble", e.Trouble)
+	}
 	if e.RssBytes > 0 {
 		t.field("memory", fmt.Sprintf("%.1f MB", float64(e.RssBytes)/1e6))
 	}

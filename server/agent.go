@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -125,10 +126,12 @@ func (s agentService) Beacon(ctx context.Context, req *connect.Request[headgatev
 		return nil, invalid(err)
 	}
 	report.Endpoint, report.Secret = c.endpoint, c.secret
+	if off := s.noteSkew(ctx, c.endpoint, req.Msg.ClockUs); off != "" {
+		report.Trouble = strings.TrimSuffix(off+"; "+report.Trouble, "; ")
+	}
 	if err := s.requests.Beacon(ctx, report); err != nil {
 		return nil, err
 	}
-	s.noteSkew(ctx, c.endpoint, req.Msg.ClockUs)
 	return connect.NewResponse(&headgatev1.BeaconResponse{AckedSeq: report.Seq}), nil
 }
 
@@ -155,7 +158,10 @@ func readBeacon(m *headgatev1.BeaconRequest) (r store.BeaconReport, err error) {
 			return r, fmt.Errorf("vitals.sandbox[%d]: %d bytes, limit %d", i, len(f), maxAgent)
 		}
 	}
-	r = store.BeaconReport{Seq: m.Seq, RSS: v.GetRssBytes(), Sandbox: v.GetSandbox(), Goodbye: m.Goodbye}
+	if len(m.Trouble) > maxDetail {
+		return r, fmt.Errorf("trouble: %d bytes, limit %d", len(m.Trouble), maxDetail)
+	}
+	r = store.BeaconReport{Seq: m.Seq, Trouble: m.Trouble, RSS: v.GetRssBytes(), Sandbox: v.GetSandbox(), Goodbye: m.Goodbye}
 	for i, p := range m.Products {
 		if slices.ContainsFunc(r.Installations, func(x store.Installation) bool { return x.Product == p.GetProduct() }) {
 			return r, fmt.Errorf("products[%d]: %s is reported twice", i, p.GetProduct())
@@ -229,18 +235,34 @@ func newSkews() *skews {
 	return &skews{seen: c}
 }
 
-// noteSkew reports a clock that is off by more than a minute. Nothing is decided
-// by it.
-func (s agentService) noteSkew(ctx context.Context, id, clockUs int64) {
+// noteSkew reports a clock that is off by more than a minute, and says so in
+// words that stay the same from beacon to beacon. Nothing is decided by it.
+func (s agentService) noteSkew(ctx context.Context, id, clockUs int64) string {
 	if clockUs == 0 {
-		return
+		return ""
 	}
 	skew := time.UnixMicro(clockUs).Sub(s.cfg.Now())
 	if skew.Abs() <= maxSkew {
-		return
+		return ""
 	}
 	s.metrics.skewed.Inc()
 	if known, _ := s.skews.seen.ContainsOrAdd(id, struct{}{}); !known {
 		s.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "endpoint's clock is off", slog.String("endpoint", ids.Format("E", id)), slog.Duration("skew", skew))
 	}
+	way := "ahead of"
+	if skew < 0 {
+		way = "behind"
+	}
+	return fmt.Sprintf("clock: %s %s the server's", roughly(skew.Abs()), way)
+}
+
+// roughly rounds a span to its leading unit.
+func roughly(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", int64(d/(24*time.Hour)))
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d hours", int64(d/time.Hour))
+	}
+	return fmt.Sprintf("%d minutes", int64(d/time.Minute))
 }

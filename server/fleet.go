@@ -84,7 +84,7 @@ func (s fleetService) GetEndpoint(ctx context.Context, req *connect.Request[head
 func endpointOut(e store.Endpoint) *headgatev1.Endpoint {
 	out := &headgatev1.Endpoint{
 		Id: ids.Format("E", e.ID), Name: e.Name, Tenant: e.Tenant, Labels: e.Labels, FailureDomain: e.Domain,
-		EnrolledUs: micros(e.Enrolled), LastSeenUs: micros(e.LastSeen), AgentVersion: e.AgentVersion, Sandbox: e.Sandbox, RssBytes: e.RSS,
+		EnrolledUs: micros(e.Enrolled), LastSeenUs: micros(e.LastSeen), AgentVersion: e.AgentVersion, Sandbox: e.Sandbox, RssBytes: e.RSS, Trouble: e.Trouble,
 	}
 	for _, i := range e.Installations {
 		out.Installations = append(out.Installations, &headgatev1.Installation{Product: i.Product, Version: i.Version, Digest: i.Digest, Healthy: i.Healthy, Crashes: i.Crashes})

@@ -67,6 +67,7 @@ type BeaconReport struct {
 	Attempts      []AttemptReport
 	RSS           int64 // bytes
 	Sandbox       []string
+	Trouble       string // what the agent cannot do, in words; empty if nothing
 	Goodbye       bool
 }
 

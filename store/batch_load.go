@@ -33,7 +33,7 @@ const (
 )
 
 var (
-	listEndpoints = &list{head: `SELECT id, tenant, secret, labels, domain, rss, sandbox FROM endpoint WHERE id IN (`, row: `?`, tail: `)`, pad: true}
+	listEndpoints = &list{head: `SELECT id, tenant, secret, labels, domain, rss, sandbox, trouble FROM endpoint WHERE id IN (`, row: `?`, tail: `)`, pad: true}
 	listTenants   = &list{head: `SELECT id, name, paused FROM tenant WHERE id IN (`, row: `?`, tail: `)`, pad: true}
 	// listExposures packs each row into one text. A sub-select by the whole key is
 	// the one form that PostgreSQL's planner never takes for a scan of all of a
@@ -58,6 +58,7 @@ type identity struct {
 	domain       string
 	rss          int64
 	sandbox      string
+	trouble      string
 }
 
 // authentic compares in constant time.
@@ -238,7 +239,7 @@ func (r *batchRun) loadEndpoints(ctx context.Context, endpoints []any) error {
 	tenants := map[int64][]*identity{}
 	err := r.c.queryList(ctx, listEndpoints, nil, endpoints, func(rows *sql.Rows) error {
 		id := &identity{}
-		if err := rows.Scan(&id.id, &id.tenant, &id.secret, &id.labels, &id.domain, &id.rss, &id.sandbox); err != nil {
+		if err := rows.Scan(&id.id, &id.tenant, &id.secret, &id.labels, &id.domain, &id.rss, &id.sandbox, &id.trouble); err != nil {
 			return err
 		}
 		r.endpoints[id.id] = id

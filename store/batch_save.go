@@ -16,7 +16,7 @@ const (
 	textNew   = `INSERT INTO rollout_count (rollout, segment, exposed, proven, harmed, silent, still_open) VALUES ($1, $2, $3, $4, $5, $6, $7)`
 	textTally = `UPDATE rollout SET preflight_failed = preflight_failed + $2, reverted = reverted + $3, segments = $4 WHERE id = $1`
 	textMove  = `UPDATE exposure SET state = $3, settled = COALESCE(NULLIF(CAST($4 AS BIGINT), 0), settled), reverted = $5, reason = $6, detail = $7, down = $8 WHERE rollout = $1 AND endpoint = $2`
-	textNote  = `UPDATE endpoint SET rss = $2, sandbox = $3 WHERE id = $1`
+	textNote  = `UPDATE endpoint SET rss = $2, sandbox = $3, trouble = $4 WHERE id = $1`
 )
 
 var (
@@ -216,13 +216,13 @@ func (r *batchRun) saveInstallations(ctx context.Context) error {
 	return nil
 }
 
-// saveVitals notes the endpoint's memory and sandbox when they changed by more
-// than an eighth: the row is seldom written.
+// saveVitals notes the endpoint's memory when it changed by more than an eighth,
+// sandbox and trouble when they changed: the row is seldom written.
 func (r *batchRun) saveVitals(ctx context.Context, id *identity, b BeaconReport) error {
 	sandbox := strings.Join(b.Sandbox, " ")
-	if diff := max(b.RSS-id.rss, id.rss-b.RSS); diff <= id.rss/8 && sandbox == id.sandbox {
+	if diff := max(b.RSS-id.rss, id.rss-b.RSS); diff <= id.rss/8 && sandbox == id.sandbox && b.Trouble == id.trouble {
 		return nil
 	}
-	_, err := r.c.exec(ctx, textNote, id.id, b.RSS, sandbox)
+	_, err := r.c.exec(ctx, textNote, id.id, b.RSS, sandbox, b.Trouble)
 	return err
 }

@@ -118,6 +118,7 @@ type Endpoint struct {
 	AgentVersion  string
 	RSS           int64 // bytes, to one eighth
 	Sandbox       []string
+	Trouble       string // what the agent cannot do, as last reported
 	Installations []Installation
 	Exposures     []Exposure // newest first; GetEndpoint only
 }
@@ -157,7 +158,7 @@ type EndpointQuery struct {
 // ListEndpoints lists endpoints by id.
 func (s *Store) ListEndpoints(ctx context.Context, q EndpointQuery) (out []Endpoint, err error) {
 	err = s.inRead(ctx, "list endpoints", func(c conn) error {
-		const columns = `SELECT e.id, e.name, t.name, e.labels, e.domain, e.enrolled, e.agent_version, e.rss, e.sandbox FROM endpoint e JOIN tenant t ON t.id = e.tenant `
+		const columns = `SELECT e.id, e.name, t.name, e.labels, e.domain, e.enrolled, e.agent_version, e.rss, e.sandbox, e.trouble FROM endpoint e JOIN tenant t ON t.id = e.tenant `
 		limit := pageSize(q.Limit)
 		switch {
 		case q.Rollout == 0 && q.Tenant == "":
@@ -184,7 +185,7 @@ func (c conn) endpoints(ctx context.Context, text string, args ...any) (out []En
 		var labels []byte
 		var sandbox string
 		var enrolled int64
-		if err := rows.Scan(&e.ID, &e.Name, &e.Tenant, &labels, &e.Domain, &enrolled, &e.AgentVersion, &e.RSS, &sandbox); err != nil {
+		if err := rows.Scan(&e.ID, &e.Name, &e.Tenant, &labels, &e.Domain, &enrolled, &e.AgentVersion, &e.RSS, &sandbox, &e.Trouble); err != nil {
 			return err
 		}
 		if err := json.Unmarshal(labels, &e.Labels); err != nil {
@@ -227,7 +228,7 @@ func (c conn) addInstallations(ctx context.Context, endpoints []Endpoint) error 
 // Endpoint finds one endpoint with its exposures. ErrNotFound.
 func (s *Store) Endpoint(ctx context.Context, id int64) (e Endpoint, err error) {
 	err = s.inRead(ctx, "read endpoint", func(c conn) error {
-		out, err := c.endpoints(ctx, `SELECT e.id, e.name, t.name, e.labels, e.domain, e.enrolled, e.agent_version, e.rss, e.sandbox
+		out, err := c.endpoints(ctx, `SELECT e.id, e.name, t.name, e.labels, e.domain, e.enrolled, e.agent_version, e.rss, e.sandbox, e.trouble
 			FROM endpoint e JOIN tenant t ON t.id = e.tenant WHERE e.id = $1`, id)
 		if err == nil && len(out) == 0 {
 			err = fmt.Errorf("endpoint %s: %w", ids.Format("E", id), ErrNotFound)

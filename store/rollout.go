@@ -50,7 +50,7 @@ type Start struct {
 	Version   string
 	Policy    rollout.Policy // checked by the caller
 	Pace      rollout.Pace   // to begin with
-	Seed      []byte         // random
+	Seed      []byte         // random; the digest is taken in its place if the release has a floor
 	Actor     string
 }
 

@@ -68,14 +68,14 @@ func (l *link) product(name string) *ipc.Product {
 // sendBeacon reports the present status. A beacon that was not acknowledged is
 // sent again as it was, then the present one: so numbers have no gaps.
 func (l *link) sendBeacon(ctx context.Context, now time.Time) {
-	repeat, heard := l.pending, l.heard
+	repeat, heard, trouble := l.pending, l.heard, l.troubles.text()
 	l.start(&l.beacon, func() func() {
 		b := repeat
 		var st ipc.Status
 		var err error
 		if b == nil {
 			if st, err = l.Keeper.Status(ctx); err == nil {
-				b, err = l.number(st, false)
+				b, err = l.number(st, trouble, false)
 			}
 		}
 		if err == nil {
@@ -87,12 +87,14 @@ func (l *link) sendBeacon(ctx context.Context, now time.Time) {
 
 // number builds a beacon with the next number, which is on disk before use. Only
 // the beacon lane and, after it ended, goodbye call it.
-func (l *link) number(st ipc.Status, goodbye bool) (*v1.BeaconRequest, error) {
+func (l *link) number(st ipc.Status, trouble string, goodbye bool) (*v1.BeaconRequest, error) {
 	n, err := l.seq.next()
 	if err != nil {
 		return nil, err
 	}
-	return BeaconOf(n, st, goodbye, time.Now()), nil
+	b := BeaconOf(n, st, goodbye, time.Now())
+	b.Trouble = trouble
+	return b, nil
 }
 
 func (l *link) deliver(ctx context.Context, b *v1.BeaconRequest) error {
@@ -122,6 +124,7 @@ func (l *link) beaconSent(b *v1.BeaconRequest, repeated bool, heard int64, st ip
 		if final(err) {
 			l.pending = nil // the same bytes would fail again
 		}
+		l.trouble("beacon", err)
 		pause := l.failed(l.beacon.back, err)
 		l.beacon.due = time.Now().Add(pause)
 		l.Log.Warn("could not beacon", "err", err, "retry_in", pause)
@@ -129,10 +132,36 @@ func (l *link) beaconSent(b *v1.BeaconRequest, repeated bool, heard int64, st ip
 	}
 	l.pending = nil
 	l.beacon.back.Reset()
+	l.trouble("beacon", nil)
+	for _, p := range b.Products {
+		if a := p.Attempt; a != nil {
+			l.acked[p.Product] = attemptName(a.Rollout, a.Digest, a.State)
+		}
+	}
+	l.work.due = time.Now() // what waited for this
 	l.scheduleBeacon()
 	if repeated || attempts(l.status) != l.reported {
 		l.beacon.due = time.Now()
 	}
+}
+
+// attemptName names an attempt in one state.
+func attemptName(rollout int64, digest string, state v1.AttemptState) string {
+	return fmt.Sprintf("%d %s %s", rollout, digest, state)
+}
+
+// told tells whether the server has acknowledged how a product's last attempt
+// ended, or there is nothing to tell.
+func (l *link) told(product string) bool {
+	p := l.product(product)
+	if p == nil || p.Attempt == nil {
+		return true
+	}
+	switch a := p.Attempt; a.State {
+	case ipc.AttemptProven, ipc.AttemptHarmed, ipc.AttemptReverted, ipc.AttemptPreflightFailed:
+		return l.acked[product] == attemptName(a.Rollout, a.Digest, attemptStates[a.State])
+	}
+	return true
 }
 
 // goodbye says that silence from now on is no failure. A server that does not
@@ -144,7 +173,7 @@ func (l *link) goodbye() error {
 	if err != nil {
 		st = l.status
 	}
-	b, err := l.number(st, true)
+	b, err := l.number(st, l.troubles.text(), true)
 	if err == nil {
 		err = l.deliver(ctx, b)
 	}

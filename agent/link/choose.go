@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/headgate/headgate/agent/ipc"
 	"github.com/headgate/headgate/fleet"
@@ -34,10 +35,12 @@ type Want struct {
 	// none.
 	Drop string
 	// Code is stable: "no-offer", "up-to-date", "older", "not-your-turn",
-	// "quarantined", "refused", "in-probation", "stopped", "held", "offered",
-	// "ordered-back".
+	// "quarantined", "refused", "in-probation", "stopped", "held", "floor-unknown",
+	// "vendor-floor", "offered", "ordered-back".
 	Code   string
 	Detail string
+	// Wait is after which to choose again, for "vendor-floor".
+	Wait time.Duration
 }
 
 // Have is what an endpoint knows of one product when it chooses.
@@ -46,13 +49,18 @@ type Have struct {
 	// Refused holds the digests that are not to be tried again with this plan: the
 	// server refused the grant, or preflight the content.
 	Refused map[string]bool
+	// Floors is what is known of the releases' floors, by digest, and Now the time
+	// to hold them against. Nil is for who follows none: simulated endpoints.
+	Floors map[string]Floor
+	Now    time.Time
 }
 
 // Choose says what to do about each product. It depends on its arguments only.
 //
 // An order to go back comes first. Else the newest offer wins that the endpoint
-// may take: in turn, newer than what runs, not failed here before. A held offer
-// is staged only if no other can be had meanwhile. An offer never leads to an
+// may take: in turn, newer than what runs, not failed here before, and due by the
+// vendor's floor. An offer that is held, or not due yet, is staged only if no
+// other can be had meanwhile. An offer never leads to an
 // older version: going back is the keeper's and the revert order's business, and
 // nobody with a stolen online key may bring old holes back.
 func Choose(plan release.Plan, endpoint string, have []Have) []Want {
@@ -83,9 +91,14 @@ func choose(plan release.Plan, endpoint string, h Have) Want {
 	best := want(DoNothing, release.Offer{}, "no-offer", "the plan has no offer for this product")
 	for i, o := range offers {
 		code, detail := barred(o, endpoint, h)
+		var wait time.Duration
+		if code == "" {
+			code, detail, wait = floored(o, endpoint, h)
+		}
 		switch {
-		case code == "held" && best.Do == DoNothing:
+		case (code == "held" || code == "floor-unknown" || code == "vendor-floor") && best.Do == DoNothing:
 			best = want(DoStage, o, code, "%s", detail)
+			best.Wait = wait
 		case code == "":
 			return want(DoAsk, o, "offered", "rollout R-%d offers %s", o.Rollout, o.Version)
 		case i == 0: // the newest offer's reason is the one that people ask for
@@ -137,6 +150,5 @@ func barred(o release.Offer, endpoint string, h Have) (code, detail string) {
 
 // InTurn tells whether the plan calls the endpoint for an offer.
 func InTurn(o release.Offer, endpoint string) bool {
-	rank := fleet.Rank(o.Seed, endpoint)
-	return fleet.InTurn(rank, o.Turn) || slices.Contains(o.First, fmt.Sprintf("%016x", rank))
+	return fleet.InTurn(fleet.Rank(o.Seed, endpoint), o.Turn) || slices.Contains(o.First, rankHex(o.Seed, endpoint))
 }

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -133,32 +132,12 @@ func (p polite) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
 		return resp, err
 	}
-	d := retryAfter(resp.Header)
+	d := tuf.RetryAfter(resp.Header)
 	if d <= 0 {
 		return resp, nil
 	}
 	resp.Body.Close()
 	return nil, &tuf.RetryError{Status: resp.StatusCode, After: d, Path: req.URL.Path}
-}
-
-// maxRetryAfter bounds what a server may ask for.
-const maxRetryAfter = 24 * time.Hour
-
-func retryAfter(h http.Header) time.Duration {
-	v := h.Get("Retry-After")
-	if s, err := strconv.Atoi(v); err == nil {
-		return time.Duration(min(max(s, 0), int(maxRetryAfter/time.Second))) * time.Second
-	}
-	// A date is read against the server's own clock: ours may be far off.
-	at, err := http.ParseTime(v)
-	if err != nil {
-		return 0
-	}
-	now, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
-		return 0
-	}
-	return min(max(at.Sub(now), 0), maxRetryAfter)
 }
 
 // final tells whether a call's failure will not go away by repeating it.

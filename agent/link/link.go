@@ -98,7 +98,10 @@ type link struct {
 	last     time.Time         // when the last beacon was built
 	reported string            // attempts as last reported
 	heard    int64             // statuses taken so far
-	current  *job              // what the work lane does
+	acked    map[string]string // by product: the attempt that the server has acknowledged
+	floors   *floors
+	troubles *troubles
+	current  *job // what the work lane does
 }
 
 // memory is what link keeps of a product's tries.
@@ -150,11 +153,17 @@ func open(c Config) (*link, error) {
 	if l.seq, err = openCounter(c.Dir); err != nil {
 		return nil, err
 	}
+	if l.floors, err = openFloors(c.Dir); err != nil {
+		return nil, err
+	}
+	l.acked, l.troubles = map[string]string{}, &troubles{path: troublePath(c.Dir), of: map[string]Trouble{}}
+	l.grumble(l.troubles.save()) // the last link's are not ours
 	for _, ln := range []*lane{&l.poll, &l.beacon, &l.work} {
 		ln.back = l.newBackoff()
 	}
 	if plan, err := l.repo.Plan(); err == nil {
 		l.plan = plan
+		l.grumble(l.floors.meet(plan, time.Now()))
 	}
 	return l, nil
 }
@@ -257,6 +266,16 @@ func (l *link) failed(b *backoff.ExponentialBackOff, err error) time.Duration {
 	return b.NextBackOff()
 }
 
+// trouble keeps what cannot be done, or that it can be done again.
+func (l *link) trouble(what string, err error) { l.grumble(l.troubles.note(what, err, time.Now())) }
+
+// grumble logs that a note for later could not be written: work goes on without.
+func (l *link) grumble(err error) {
+	if err != nil {
+		l.Log.Warn("a note is not on disk", "err", err)
+	}
+}
+
 // refresh asks for the plan; it runs as a job.
 func (l *link) refresh(ctx context.Context, first bool) func() {
 	ctx, cancel := context.WithTimeout(ctx, 4*requestTimeout)
@@ -275,11 +294,13 @@ func (l *link) refresh(ctx context.Context, first bool) func() {
 			pause := l.failed(l.poll.back, err)
 			l.poll.due = now.Add(pause)
 			if !errors.Is(err, context.Canceled) {
+				l.trouble("plan", err)
 				l.Log.Warn("could not refresh the plan", "err", err, "retry_in", pause)
 			}
 			return
 		}
 		l.poll.back.Reset()
+		l.trouble("plan", nil)
 		if plan.Schema != "" {
 			l.tookPlan(plan, now)
 		}
@@ -297,6 +318,7 @@ func (l *link) tookPlan(p release.Plan, now time.Time) {
 		return
 	}
 	l.plan = p
+	l.grumble(l.floors.meet(p, now))
 	// A resumed rollout may grant what it refused; preflight's word stands.
 	maps.DeleteFunc(l.refused, func(_ string, good bool) bool { return !good })
 	seen := map[int64]time.Time{}

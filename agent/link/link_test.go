@@ -345,6 +345,66 @@ func TestAnotherCertificateThanThePinnedIsRefused(t *testing.T) {
 	}
 }
 
+// The record of an attempt is replaced by the next: how it ended must be known
+// to the server by then, or nobody ever counts it.
+func TestAnAttemptsEndIsAcknowledgedBeforeTheNextIsStaged(t *testing.T) {
+	w := linktest.New(t, false)
+	r := newRig(t, w)
+	one := publish(t, w, 1, "1.0.0")
+	w.SetPlan(plan(one))
+	r.start(t)
+	eventually(t, "activated", func() bool { return r.count("activate") == 1 })
+	var deaf atomic.Bool
+	deaf.Store(true)
+	w.OnBeacon(func(string, *v1.BeaconRequest) error {
+		if deaf.Load() {
+			return connect.NewError(connect.CodeUnavailable, errors.New("later"))
+		}
+		return nil
+	})
+	r.set(func(p *ipc.Product) { p.Attempt.State = ipc.AttemptProven })
+	w.SetPlan(plan(one, publish(t, w, 2, "2.0.0")))
+	eventually(t, "the new plan", func() bool { return strings.Count(logged(r), "plan in force") == 2 })
+	n := strings.Count(logged(r), "could not beacon")
+	eventually(t, "more tries to tell", func() bool { return strings.Count(logged(r), "could not beacon") > n+5 })
+	if r.count("stage") != 1 {
+		t.Fatal("the next release was staged before the server knew how the last one ended")
+	}
+	deaf.Store(false)
+	eventually(t, "staged", func() bool { return r.count("stage") == 2 })
+	found := false
+	for _, b := range w.Beacons(r.id.Endpoint) {
+		a := b.Products[0].GetAttempt()
+		found = found || a.GetRollout() == 1 && a.GetState() == v1.AttemptState_ATTEMPT_STATE_PROVEN
+	}
+	if !found {
+		t.Error("the proof of R-1 was never told")
+	}
+}
+
+func TestWhatCannotBeDoneIsToldHereAndToTheServer(t *testing.T) {
+	w := linktest.New(t, false)
+	r := newRig(t, w)
+	o := publish(t, w, 1, "1.0.0")
+	w.Spoil("artifact.tar", func(b []byte) []byte { b[700] ^= 1; return b })
+	w.SetPlan(plan(o))
+	r.start(t)
+	const want = "differs from what was signed"
+	eventually(t, "the beacon says it", func() bool {
+		bs := w.Beacons(r.id.Endpoint)
+		return len(bs) > 0 && strings.HasPrefix(bs[len(bs)-1].Trouble, "acme/rules: download acme/rules 1.0.0") && strings.Contains(bs[len(bs)-1].Trouble, want)
+	})
+	if ts, err := ReadTroubles(r.dir); err != nil || len(ts) != 1 || ts[0].What != "acme/rules" || !strings.Contains(ts[0].Err, want) || ts[0].Since.IsZero() {
+		t.Errorf("on disk: %+v, %v", ts, err)
+	}
+	w.Spoil("artifact.tar", nil)
+	eventually(t, "all is well again", func() bool {
+		bs := w.Beacons(r.id.Endpoint)
+		ts, err := ReadTroubles(r.dir)
+		return bs[len(bs)-1].Trouble == "" && len(ts) == 0 && err == nil
+	})
+}
+
 func TestOldAgentReadsANewerPlan(t *testing.T) {
 	w := linktest.New(t, false)
 	r := newRig(t, w)

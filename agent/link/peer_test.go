@@ -227,13 +227,13 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // publish serves a demo version and returns an offer of it to everybody.
-func publish(t *testing.T, w *linktest.World, rollout int64, version string) release.Offer {
+func publish(t *testing.T, w *linktest.World, rollout int64, version string, custom ...release.Custom) release.Offer {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), version)
 	if err := detect.DemoContent(version, dir); err != nil {
 		t.Fatal(err)
 	}
-	rel := w.Publish(version, dir)
+	rel := w.Publish(version, dir, custom...)
 	return release.Offer{Rollout: rollout, Product: rel.Product, Version: version, Digest: rel.Digest, Action: release.ActionOffer,
 		Seed: []byte("s"), Turn: 1, Probation: span.Duration(time.Minute)}
 }

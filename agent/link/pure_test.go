@@ -12,6 +12,7 @@ import (
 	"github.com/headgate/headgate/agent/ipc"
 	"github.com/headgate/headgate/internal/span"
 	"github.com/headgate/headgate/release"
+	"github.com/headgate/headgate/release/tuf"
 )
 
 func TestNextBeaconIsTheFirstAgeNotYetTold(t *testing.T) {
@@ -69,7 +70,7 @@ func TestRetryAfterDatesAreReadByTheServersClock(t *testing.T) {
 		{"soon", "", 0},
 	} {
 		h := http.Header{"Retry-After": {c.after}, "Date": {c.date}}
-		if got := retryAfter(h); got != c.want {
+		if got := tuf.RetryAfter(h); got != c.want {
 			t.Errorf("%v: %s, want %s", h, got, c.want)
 		}
 	}

@@ -33,17 +33,18 @@ type job struct {
 // outcome is how one try for one product ended.
 type outcome struct {
 	err     error
-	retry   time.Duration // after which to look again; 0 is when something changes
-	refused bool          // not to be tried again with this plan
-	bad     bool          // not to be tried again at all: preflight said no
+	retry   time.Duration  // after which to look again; 0 is when something changes
+	refused bool           // not to be tried again with this plan
+	bad     bool           // not to be tried again at all: preflight said no
+	floor   *time.Duration // the vendor's word on the release, newly read
 	status  *ipc.Status
 }
 
 // wants chooses for all products by what is known now.
-func (l *link) wants() []Want {
+func (l *link) wants(now time.Time) []Want {
 	have := make([]Have, 0, len(l.status.Products))
 	for _, p := range l.status.Products {
-		have = append(have, Have{p, l.refused})
+		have = append(have, Have{Product: p, Refused: l.refused, Floors: l.floors.of, Now: now})
 	}
 	if l.plan.Schema == "" {
 		return nil
@@ -55,8 +56,11 @@ func (l *link) wants() []Want {
 func (l *link) nextWork(ctx context.Context, now time.Time) {
 	l.work.due = now.Add(never)
 	var next *Want
-	for _, w := range l.wants() {
+	for _, w := range l.wants(now) {
 		m := l.memoryOf(w.Product)
+		if w.Wait > 0 {
+			l.work.due = minTime(l.work.due, now.Add(w.Wait))
+		}
 		if m.code != w.Code {
 			m.code = w.Code
 			l.Log.Info("plan chosen", "product", w.Product, "do", string(w.Do), "code", w.Code, "detail", w.Detail)
@@ -87,13 +91,17 @@ func (l *link) nextWork(ctx context.Context, now time.Time) {
 	})
 }
 
-// toDo tells whether a want needs work: what is staged and held needs none.
+// toDo tells whether a want needs work now: what is staged and held needs none.
+// Staging a release replaces the record of the last attempt, so its end must
+// have reached the server before.
 func (l *link) toDo(w Want) bool {
 	switch w.Do {
-	case DoRevert, DoAsk:
+	case DoRevert:
 		return true
+	case DoAsk:
+		return l.isStaged(w) || l.told(w.Product)
 	case DoStage:
-		return !l.isStaged(w)
+		return w.Code == "floor-unknown" || !l.isStaged(w) && l.told(w.Product)
 	}
 	return w.Drop != ""
 }
@@ -117,7 +125,7 @@ func (l *link) reconsider() {
 	if l.current == nil || !l.work.busy {
 		return
 	}
-	for _, w := range l.wants() {
+	for _, w := range l.wants(time.Now()) {
 		if w.Product == l.current.want.Product && (w.Do != l.current.want.Do || w.Offer.Digest != l.current.want.Offer.Digest) {
 			l.current.cancel()
 		}
@@ -133,17 +141,24 @@ func (l *link) worked(w Want, out outcome, finished bool) {
 		l.took(*out.status)
 	}
 	l.work.due = now
+	if out.floor != nil {
+		l.grumble(l.floors.learn(w.Offer.Digest, *out.floor))
+	}
 	if out.refused || out.bad {
 		l.refused[w.Offer.Digest] = out.bad
 	}
 	switch {
 	case !finished: // the plan changed its mind, or the agent stops
+	case out.floor != nil && out.err == nil: // choose again with the vendor's word
+		m.back.Reset()
 	case out.err != nil:
+		l.trouble(w.Product, out.err)
 		pause := l.failed(m.back, out.err)
 		m.notBefore = now.Add(pause)
 		l.Log.Warn("could not follow the plan", "product", w.Product, "rollout", w.Offer.Rollout, "do", string(w.Do), "err", out.err, "retry_in", pause)
 	default:
 		m.back.Reset()
+		l.trouble(w.Product, nil)
 		m.notBefore = now.Add(max(l.MinBackoff, Jitter(out.retry, 0.2, l.rnd.Float64())))
 	}
 }
@@ -167,6 +182,13 @@ func (l *link) carryOut(ctx context.Context, w Want, staged bool) outcome {
 		// Keeper may still be on its way back; look again soon.
 		return outcome{status: a.Status, retry: defaultRetry}
 	}
+	if w.Code == "floor-unknown" {
+		rel, err := l.find(ctx, w.Offer)
+		if err != nil {
+			return outcome{err: err}
+		}
+		return outcome{floor: new(rel.Floor.Std())}
+	}
 	if !staged {
 		if out, ok := l.stage(ctx, w); !ok {
 			return out
@@ -188,12 +210,9 @@ func (l *link) withStatus(ctx context.Context, out outcome) outcome {
 // stage fetches, verifies and unpacks a release, and has keeper preflight it.
 func (l *link) stage(ctx context.Context, w Want) (outcome, bool) {
 	o := w.Offer
-	rel, err := l.repo.Target(ctx, time.Now(), o.Product, o.Version)
+	rel, err := l.find(ctx, o)
 	if err != nil {
-		return outcome{err: fmt.Errorf("find %s %s: %w", o.Product, o.Version, err)}, false
-	}
-	if rel.Digest != o.Digest {
-		return outcome{err: fmt.Errorf("find %s %s: the plan offers artifact %s, the vendor signed %s", o.Product, o.Version, o.Digest, rel.Digest)}, false
+		return outcome{err: err}, false
 	}
 	dir := filepath.Join(l.spool, rel.Digest)
 	defer os.RemoveAll(dir) // keeper has its own copy by then, or does not want one
@@ -216,6 +235,18 @@ func (l *link) stage(ctx context.Context, w Want) (outcome, bool) {
 	// this plan. Keeper's status carries it to the server.
 	l.Log.Warn("release refused before activation", "product", o.Product, "version", o.Version, "rollout", o.Rollout, "code", a.Reason, "detail", a.Detail)
 	return outcome{status: a.Status, bad: a.Reason != "dropped" && a.Reason != "already-running"}, false
+}
+
+// find reads what the vendor signed about an offered release.
+func (l *link) find(ctx context.Context, o release.Offer) (release.Release, error) {
+	rel, err := l.repo.Target(ctx, time.Now(), o.Product, o.Version)
+	if err != nil {
+		return rel, fmt.Errorf("find %s %s: %w", o.Product, o.Version, err)
+	}
+	if rel.Digest != o.Digest {
+		return rel, fmt.Errorf("find %s %s: the plan offers artifact %s, the vendor signed %s", o.Product, o.Version, o.Digest, rel.Digest)
+	}
+	return rel, nil
 }
 
 // fetch downloads an artifact into the spool and unpacks it as dir.

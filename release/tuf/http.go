@@ -81,17 +81,21 @@ func (h *HTTP) get(ctx context.Context, path, etag string) (*http.Response, erro
 	case http.StatusNotFound, http.StatusGone:
 		return nil, fmt.Errorf("fetch %s: %w", path, ErrNotFound)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		return nil, &RetryError{Status: resp.StatusCode, After: retryAfter(resp.Header), Path: path}
+		return nil, &RetryError{Status: resp.StatusCode, After: RetryAfter(resp.Header), Path: path}
 	}
 	return nil, fmt.Errorf("fetch %s: status %s", path, resp.Status)
 }
 
-// retryAfter reads Retry-After (RFC 9110 10.2.3): seconds, or a date, which is
-// taken relative to the server's own Date, because our clock may be off.
-func retryAfter(h http.Header) time.Duration {
+// maxRetryAfter bounds what a server may ask for.
+const maxRetryAfter = 24 * time.Hour
+
+// RetryAfter reads Retry-After (RFC 9110 10.2.3): seconds, or a date, which is
+// taken relative to the server's own Date, because our clock may be off. It is 0
+// if the server does not say, and a day at most.
+func RetryAfter(h http.Header) time.Duration {
 	v := strings.TrimSpace(h.Get("Retry-After"))
-	if s, err := strconv.ParseInt(v, 10, 32); err == nil {
-		return max(0, time.Duration(s)*time.Second)
+	if s, err := strconv.ParseInt(v, 10, 64); err == nil {
+		return time.Duration(min(max(s, 0), int64(maxRetryAfter/time.Second))) * time.Second
 	}
 	at, err := http.ParseTime(v)
 	if err != nil {
@@ -101,5 +105,5 @@ func retryAfter(h http.Header) time.Duration {
 	if err != nil {
 		return 0
 	}
-	return max(0, at.Sub(now))
+	return min(max(at.Sub(now), 0), maxRetryAfter)
 }

@@ -157,13 +157,17 @@ func (w *World) apply(c tuf.Change) {
 	w.repo.State = w.repo.State.With(c)
 }
 
-// Publish packs a product folder, signs it by the vendor and serves it.
-func (w *World) Publish(version, dir string) release.Release {
+// Publish packs a product folder, signs it by the vendor, with what else the
+// vendor says of it, and serves it.
+func (w *World) Publish(version, dir string, custom ...release.Custom) release.Release {
 	w.t.Helper()
 	var tar bytes.Buffer
 	w.must(artifact.Pack(dir, &tar))
 	sum := sha256.Sum256(tar.Bytes())
 	r := release.Release{Product: Product, Version: version, Digest: hex.EncodeToString(sum[:]), Length: int64(tar.Len())}
+	if len(custom) > 0 {
+		r.Custom = custom[0]
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	meta, err := tuf.AddRelease(Vendor, w.meta[Vendor], r, 10, time.Now().Add(90*24*time.Hour))

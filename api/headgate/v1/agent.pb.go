@@ -748,7 +748,10 @@ type BeaconRequest struct {
 	Goodbye bool `protobuf:"varint,4,opt,name=goodbye,proto3" json:"goodbye,omitempty"`
 	// The endpoint's own clock, microseconds since 1970. Never used for
 	// decisions; the server reports a skew above one minute.
-	ClockUs       int64 `protobuf:"varint,5,opt,name=clock_us,json=clockUs,proto3" json:"clock_us,omitempty"`
+	ClockUs int64 `protobuf:"varint,5,opt,name=clock_us,json=clockUs,proto3" json:"clock_us,omitempty"`
+	// What the agent cannot do at present and why, such as to refresh the plan;
+	// for people, at most 500 bytes. Empty if all is well.
+	Trouble       string `protobuf:"bytes,6,opt,name=trouble,proto3" json:"trouble,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -816,6 +819,13 @@ func (x *BeaconRequest) GetClockUs() int64 {
 		return x.ClockUs
 	}
 	return 0
+}
+
+func (x *BeaconRequest) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
 }
 
 type BeaconResponse struct {
@@ -916,13 +926,14 @@ const file_headgate_v1_agent_proto_rawDesc = "" +
 	"\vevents_lost\x18\x04 \x01(\x03R\n" +
 	"eventsLost\x12\x1b\n" +
 	"\tuptime_us\x18\x05 \x01(\x03R\buptimeUs\x12\x18\n" +
-	"\asandbox\x18\x06 \x03(\tR\asandbox\"\xba\x01\n" +
+	"\asandbox\x18\x06 \x03(\tR\asandbox\"\xd4\x01\n" +
 	"\rBeaconRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x03R\x03seq\x125\n" +
 	"\bproducts\x18\x02 \x03(\v2\x19.headgate.v1.ProductStateR\bproducts\x12+\n" +
 	"\x06vitals\x18\x03 \x01(\v2\x13.headgate.v1.VitalsR\x06vitals\x12\x18\n" +
 	"\agoodbye\x18\x04 \x01(\bR\agoodbye\x12\x19\n" +
-	"\bclock_us\x18\x05 \x01(\x03R\aclockUs\"-\n" +
+	"\bclock_us\x18\x05 \x01(\x03R\aclockUs\x12\x18\n" +
+	"\atrouble\x18\x06 \x01(\tR\atrouble\"-\n" +
 	"\x0eBeaconResponse\x12\x1b\n" +
 	"\tacked_seq\x18\x01 \x01(\x03R\backedSeq*{\n" +
 	"\fGrantVerdict\x12\x1d\n" +

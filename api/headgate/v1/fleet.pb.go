@@ -232,8 +232,11 @@ type Endpoint struct {
 	Sandbox       []string        `protobuf:"bytes,9,rep,name=sandbox,proto3" json:"sandbox,omitempty"`
 	Installations []*Installation `protobuf:"bytes,10,rep,name=installations,proto3" json:"installations,omitempty"`
 	// Newest first; GetEndpoint only.
-	Exposures     []*Exposure `protobuf:"bytes,11,rep,name=exposures,proto3" json:"exposures,omitempty"`
-	RssBytes      int64       `protobuf:"varint,12,opt,name=rss_bytes,json=rssBytes,proto3" json:"rss_bytes,omitempty"`
+	Exposures []*Exposure `protobuf:"bytes,11,rep,name=exposures,proto3" json:"exposures,omitempty"`
+	RssBytes  int64       `protobuf:"varint,12,opt,name=rss_bytes,json=rssBytes,proto3" json:"rss_bytes,omitempty"`
+	// What the endpoint's agent last said it cannot do, and that its clock is off
+	// if it is; empty if all is well.
+	Trouble       string `protobuf:"bytes,13,opt,name=trouble,proto3" json:"trouble,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -350,6 +353,13 @@ func (x *Endpoint) GetRssBytes() int64 {
 		return x.RssBytes
 	}
 	return 0
+}
+
+func (x *Endpoint) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
 }
 
 type ListEndpointsRequest struct {
@@ -597,7 +607,7 @@ const file_headgate_v1_fleet_proto_rawDesc = "" +
 	"settled_us\x18\b \x01(\x03R\tsettledUs\x12\x17\n" +
 	"\adown_us\x18\t \x01(\x03R\x06downUs\x12\x1a\n" +
 	"\breverted\x18\n" +
-	" \x01(\bR\breverted\"\xf8\x03\n" +
+	" \x01(\bR\breverted\"\x92\x04\n" +
 	"\bEndpoint\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -613,7 +623,8 @@ const file_headgate_v1_fleet_proto_rawDesc = "" +
 	"\rinstallations\x18\n" +
 	" \x03(\v2\x19.headgate.v1.InstallationR\rinstallations\x123\n" +
 	"\texposures\x18\v \x03(\v2\x15.headgate.v1.ExposureR\texposures\x12\x1b\n" +
-	"\trss_bytes\x18\f \x01(\x03R\brssBytes\x1a9\n" +
+	"\trss_bytes\x18\f \x01(\x03R\brssBytes\x12\x18\n" +
+	"\atrouble\x18\r \x01(\tR\atrouble\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9a\x01\n" +
