@@ -98,6 +98,7 @@ type BatchAnswer struct {
 // It runs to its end even if ctx is cancelled: it answers many callers.
 func (s *Store) CommitBatch(ctx context.Context, b Batch, now time.Time) (BatchAnswer, error) {
 	var answer BatchAnswer
+	var changed []*identity
 	ctx = context.WithoutCancel(ctx)
 	err := s.inWrite(ctx, "commit batch", func(c conn) error {
 		r := &batchRun{
@@ -110,11 +111,15 @@ func (s *Store) CommitBatch(ctx context.Context, b Batch, now time.Time) (BatchA
 		}
 		r.takeBeacons()
 		r.answerAsks()
-		answer = r.answer
-		return r.save(ctx)
+		err := r.save(ctx)
+		answer, changed = r.answer, r.changed
+		return err
 	})
 	if err != nil {
 		return BatchAnswer{}, err
+	}
+	for _, id := range changed {
+		s.identities.Add(id.id, id)
 	}
 	return answer, nil
 }
@@ -126,9 +131,11 @@ type batchRun struct {
 	now       time.Time
 	gates     map[int64]*gate
 	endpoints map[int64]*identity
+	tenants   map[int64]standing
 	latest    map[int64]int // of each endpoint's beacons, the one with the highest Seq
 	answer    BatchAnswer
-	members   []string // of the ledger entry
+	members   []string    // of the ledger entry
+	changed   []*identity // whose vitals the batch rewrites
 }
 
 // takeBeacons moves exposures as the beacons report.
@@ -209,8 +216,9 @@ func (r *batchRun) answerAsks() {
 			r.answer.Asks[i].Answer = rollout.Answer{Verdict: rollout.Refused, Code: "unknown-rollout", Detail: fmt.Sprintf("there is no rollout R-%d", a.Rollout)}
 			continue
 		}
+		tenant := r.tenants[id.tenant]
 		ask := rollout.Ask{
-			Endpoint: ids.Format("E", a.Endpoint), Tenant: id.tenantName, TenantPaused: id.tenantPaused,
+			Endpoint: ids.Format("E", a.Endpoint), Tenant: tenant.name, TenantPaused: tenant.paused,
 			Domain: id.domain, Digest: a.Digest,
 		}
 		if x := g.exposures[a.Endpoint]; x != nil {

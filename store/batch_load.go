@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/subtle"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -33,8 +32,6 @@ const (
 )
 
 var (
-	listEndpoints = &list{head: `SELECT id, tenant, secret, labels, domain, rss, sandbox, trouble FROM endpoint WHERE id IN (`, row: `?`, tail: `)`, pad: true}
-	listTenants   = &list{head: `SELECT id, name, paused FROM tenant WHERE id IN (`, row: `?`, tail: `)`, pad: true}
 	// listExposures packs each row into one text. A sub-select by the whole key is
 	// the one form that PostgreSQL's planner never takes for a scan of all of a
 	// rollout's rows, whatever its statistics said when it made the plan.
@@ -46,33 +43,6 @@ var (
 	}
 	listDomains = &list{head: `SELECT domain FROM exposure WHERE domain <> '' AND (state = 'open' OR (state = 'silent' AND rollout = $1)) AND domain IN (`, row: `?`, tail: `)`, fixed: 1, pad: true}
 )
-
-// identity is what the hot path knows of an endpoint.
-type identity struct {
-	id           int64
-	tenant       int64
-	tenantName   string
-	tenantPaused bool
-	secret       []byte
-	labels       string // as stored: JSON
-	domain       string
-	rss          int64
-	sandbox      string
-	trouble      string
-}
-
-// authentic compares in constant time.
-func (id *identity) authentic(secret Hash) bool {
-	return id != nil && subtle.ConstantTimeCompare(id.secret, secret[:]) == 1
-}
-
-// domainKey names its failure domain in the database.
-func (id *identity) domainKey() string {
-	if id.domain == "" {
-		return ""
-	}
-	return strconv.FormatInt(id.tenant, 10) + "/" + id.domain
-}
 
 // static is what never changes of a rollout.
 type static struct {
@@ -146,7 +116,7 @@ func (r *batchRun) load(ctx context.Context) error {
 		}
 	}
 	if err := r.loadEndpoints(ctx, distinct(all)); err != nil {
-		return fmt.Errorf("load endpoints: %w", err)
+		return err
 	}
 	return r.loadDomains(ctx)
 }
@@ -235,38 +205,6 @@ func (c conn) loadExposures(ctx context.Context, g *gate, endpoints []any) error
 	})
 }
 
-func (r *batchRun) loadEndpoints(ctx context.Context, endpoints []any) error {
-	tenants := map[int64][]*identity{}
-	err := r.c.queryList(ctx, listEndpoints, nil, endpoints, func(rows *sql.Rows) error {
-		id := &identity{}
-		if err := rows.Scan(&id.id, &id.tenant, &id.secret, &id.labels, &id.domain, &id.rss, &id.sandbox, &id.trouble); err != nil {
-			return err
-		}
-		r.endpoints[id.id] = id
-		tenants[id.tenant] = append(tenants[id.tenant], id)
-		return nil
-	})
-	if err != nil || len(tenants) == 0 {
-		return err
-	}
-	var of []any
-	for id := range tenants {
-		of = append(of, id)
-	}
-	return r.c.queryList(ctx, listTenants, nil, distinct(of), func(rows *sql.Rows) error {
-		var id int64
-		var name string
-		var paused bool
-		if err := rows.Scan(&id, &name, &paused); err != nil {
-			return err
-		}
-		for _, e := range tenants[id] {
-			e.tenantName, e.tenantPaused = name, paused
-		}
-		return nil
-	})
-}
-
 // loadDomains finds which failure domains of those who ask are busy: with an
 // endpoint in probation under any rollout, or gone silent under this one.
 func (r *batchRun) loadDomains(ctx context.Context) error {
@@ -292,7 +230,7 @@ func (r *batchRun) loadDomains(ctx context.Context) error {
 			if err := rows.Scan(&key); err != nil {
 				return err
 			}
-			g.gate.BusyDomains[rollout.DomainKey(domains[key].tenantName, domains[key].domain)] = true
+			g.gate.BusyDomains[rollout.DomainKey(r.tenants[domains[key].tenant].name, domains[key].domain)] = true
 			return nil
 		})
 		if err != nil {

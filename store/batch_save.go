@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,11 +13,9 @@ import (
 
 // What the hot path writes.
 const (
-	textCount = `UPDATE rollout_count SET exposed = exposed + $3, proven = proven + $4, harmed = harmed + $5, silent = silent + $6, still_open = still_open + $7 WHERE rollout = $1 AND segment = $2`
 	textNew   = `INSERT INTO rollout_count (rollout, segment, exposed, proven, harmed, silent, still_open) VALUES ($1, $2, $3, $4, $5, $6, $7)`
 	textTally = `UPDATE rollout SET preflight_failed = preflight_failed + $2, reverted = reverted + $3, segments = $4 WHERE id = $1`
 	textMove  = `UPDATE exposure SET state = $3, settled = COALESCE(NULLIF(CAST($4 AS BIGINT), 0), settled), reverted = $5, reason = $6, detail = $7, down = $8 WHERE rollout = $1 AND endpoint = $2`
-	textNote  = `UPDATE endpoint SET rss = $2, sandbox = $3, trouble = $4 WHERE id = $1`
 )
 
 var (
@@ -31,6 +30,19 @@ var (
 		head: `INSERT INTO exposure (rollout, endpoint, state, granted, deadline, settled, reverted, domain, down, reason, detail) VALUES `,
 		row:  `($1, ?, 'proven', 0, 0, $2, FALSE, '', 0, '', '')`,
 		tail: ` ON CONFLICT (rollout, endpoint) DO UPDATE SET state = excluded.state, settled = excluded.settled, down = 0, reason = '', detail = ''`, fixed: 2,
+	}
+	// listCount adds to the counts of segments that have a row already.
+	listCount = &list{
+		head: `WITH d (segment, exposed, proven, harmed, silent, still_open) AS (VALUES `,
+		row:  `(CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))`,
+		tail: `) UPDATE rollout_count SET exposed = rollout_count.exposed + d.exposed, proven = rollout_count.proven + d.proven,` +
+			` harmed = rollout_count.harmed + d.harmed, silent = rollout_count.silent + d.silent, still_open = rollout_count.still_open + d.still_open` +
+			` FROM d WHERE rollout_count.rollout = $1 AND rollout_count.segment = d.segment RETURNING rollout_count.segment`,
+		fixed: 1,
+	}
+	listVitals = &list{
+		head: `WITH v (id, rss, sandbox, trouble) AS (VALUES `, row: `(CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT))`,
+		tail: `) UPDATE endpoint SET rss = v.rss, sandbox = v.sandbox, trouble = v.trouble FROM v WHERE endpoint.id = v.id`, pad: true,
 	}
 	listRefuse = &list{
 		head: `INSERT INTO preflight_failure (rollout, at, endpoint, reason, detail) VALUES `,
@@ -148,23 +160,38 @@ func (c conn) saveCounts(ctx context.Context, g *gate) (int64, error) {
 			add(sum[seg], d)
 		}
 	}
-	id, have := g.gate.Rollout, g.segments
+	return c.addCounts(ctx, g, sum)
+}
+
+// addCounts returns how many segments the rollout has then.
+func (c conn) addCounts(ctx context.Context, g *gate, sum map[string]*health.Counts) (int64, error) {
+	var rows []any
 	for _, seg := range slices.Sorted(maps.Keys(sum)) {
 		d := sum[seg]
 		if *d == (health.Counts{}) {
+			delete(sum, seg)
 			continue
 		}
-		args := []any{id, seg, d.Exposed, d.Proven, d.Harmed, d.Silent, d.Open}
-		n, err := c.exec(ctx, textCount, args...)
-		if err != nil {
-			return 0, fmt.Errorf("count segment %q: %w", seg, err)
-		}
+		rows = append(rows, seg, d.Exposed, d.Proven, d.Harmed, d.Silent, d.Open)
+	}
+	err := c.queryList(ctx, listCount, []any{g.gate.Rollout}, rows, func(rows *sql.Rows) error {
+		var seg string
+		err := rows.Scan(&seg)
+		delete(sum, seg)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count segments: %w", err)
+	}
+	have := g.segments
+	for _, seg := range slices.Sorted(maps.Keys(sum)) { // those met for the first time
 		// A segment that had no room when it was first met never gets any: its
 		// later outcomes would not add up.
-		if n > 0 || have >= maxSegments {
-			continue
+		if have >= maxSegments {
+			break
 		}
-		if _, err := c.exec(ctx, textNew, args...); err != nil {
+		d := sum[seg]
+		if _, err := c.exec(ctx, textNew, g.gate.Rollout, seg, d.Exposed, d.Proven, d.Harmed, d.Silent, d.Open); err != nil {
 			return 0, fmt.Errorf("count segment %q for the first time: %w", seg, err)
 		}
 		have++
@@ -188,7 +215,8 @@ type said struct {
 
 func (r *batchRun) saveInstallations(ctx context.Context) error {
 	groups := map[said][]any{}
-	for _, endpoint := range slices.Sorted(maps.Keys(r.latest)) {
+	latest := slices.Sorted(maps.Keys(r.latest))
+	for _, endpoint := range latest {
 		b := r.batch.Beacons[r.latest[endpoint]]
 		for _, in := range b.Installations {
 			k := said{in, b.Goodbye}
@@ -196,9 +224,6 @@ func (r *batchRun) saveInstallations(ctx context.Context) error {
 				continue // named twice in one beacon
 			}
 			groups[k] = append(groups[k], endpoint)
-		}
-		if err := r.saveVitals(ctx, r.endpoints[endpoint], b); err != nil {
-			return err
 		}
 	}
 	now := micros(r.now)
@@ -213,16 +238,24 @@ func (r *batchRun) saveInstallations(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return r.saveVitals(ctx, latest)
 }
 
-// saveVitals notes the endpoint's memory when it changed by more than an eighth,
-// sandbox and trouble when they changed: the row is seldom written.
-func (r *batchRun) saveVitals(ctx context.Context, id *identity, b BeaconReport) error {
-	sandbox := strings.Join(b.Sandbox, " ")
-	if diff := max(b.RSS-id.rss, id.rss-b.RSS); diff <= id.rss/8 && sandbox == id.sandbox && b.Trouble == id.trouble {
-		return nil
+// saveVitals rewrites the vitals of endpoints whose memory changed by more than
+// an eighth, or whose sandbox or trouble changed: these rows are seldom written.
+func (r *batchRun) saveVitals(ctx context.Context, latest []int64) error {
+	var rows []any
+	for _, endpoint := range latest {
+		b, id := r.batch.Beacons[r.latest[endpoint]], r.endpoints[endpoint]
+		said := vitals{rss: b.RSS, sandbox: strings.Join(b.Sandbox, " "), trouble: b.Trouble}
+		if said.near(id.vitals) {
+			continue
+		}
+		after := *id
+		after.vitals = said
+		r.changed = append(r.changed, &after)
+		rows = append(rows, endpoint, said.rss, said.sandbox, said.trouble)
 	}
-	_, err := r.c.exec(ctx, textNote, id.id, b.RSS, sandbox, b.Trouble)
+	_, err := r.c.execList(ctx, listVitals, nil, rows)
 	return err
 }

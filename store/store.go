@@ -21,6 +21,8 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"github.com/headgate/headgate/rollout"
 )
 
@@ -60,6 +62,8 @@ type Store struct {
 	texts    map[*list][]string
 	prepared map[string]*sql.Stmt
 
+	identities *lru.Cache[int64, *identity]
+
 	mu       sync.Mutex          // guards what follows
 	segments map[string][]string // by an endpoint's labels as stored
 	static   map[int64]*static   // what never changes of a rollout
@@ -71,7 +75,7 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*Store, error) {
 	s := &Store{
 		dialect: dialectOf(dsn), log: log,
 		texts: map[*list][]string{}, prepared: map[string]*sql.Stmt{},
-		segments: map[string][]string{}, static: map[int64]*static{},
+		identities: newIdentities(), segments: map[string][]string{}, static: map[int64]*static{},
 	}
 	var err error
 	if s.write, err = s.dialect.open(dsn, false); err != nil {

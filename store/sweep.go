@@ -41,7 +41,7 @@ func (c conn) sweep(ctx context.Context, now time.Time, limit int) (int, error) 
 	}
 	r := &batchRun{c: c, now: now, gates: map[int64]*gate{}, endpoints: map[int64]*identity{}}
 	if err := r.loadEndpoints(ctx, distinct(all)); err != nil {
-		return 0, fmt.Errorf("load endpoints: %w", err)
+		return 0, err
 	}
 	for _, id := range slices.Sorted(maps.Keys(expired)) {
 		g, err := c.lockGate(ctx, id)
