@@ -8,11 +8,14 @@ import (
 	"time"
 )
 
-// The bounds of a batch: a transaction takes at most so many requests, and a
-// request waits at most so long for others to join.
+// The bounds of a batch: a transaction takes at most MaxBatch requests, and a
+// request waits at most MaxLinger for others to join.
 const (
 	MaxBatch  = 256
 	MaxLinger = 2 * time.Millisecond
+	// MaxWait is how old a request may be when its batch begins: whoever asked has
+	// given up.
+	MaxWait = 25 * time.Second
 )
 
 // ErrOverloaded means that the queue is full: nothing was done; ask again later.
@@ -36,6 +39,7 @@ type Collector[Q, A any] struct {
 
 type pending[Q, A any] struct {
 	ctx    context.Context
+	asked  time.Time
 	ask    Q
 	answer A
 	err    error
@@ -53,7 +57,7 @@ func NewCollector[Q, A any](depth int, commit func(context.Context, []Q) ([]A, e
 // request may still take effect: requests are idempotent, so the caller repeats.
 func (c *Collector[Q, A]) Do(ctx context.Context, ask Q) (A, error) {
 	var none A
-	p := &pending[Q, A]{ctx: ctx, ask: ask, done: make(chan struct{})}
+	p := &pending[Q, A]{ctx: ctx, asked: time.Now(), ask: ask, done: make(chan struct{})}
 	if err := c.enqueue(p); err != nil {
 		return none, err
 	}
@@ -136,14 +140,16 @@ func (c *Collector[Q, A]) gather(first *pending[Q, A], expect int) []*pending[Q,
 }
 
 func (c *Collector[Q, A]) flush(ctx context.Context, batch []*pending[Q, A]) {
-	live := batch[:0]
+	live, began := batch[:0], time.Now()
 	for _, p := range batch {
-		if p.ctx.Err() == nil { // who has gone away will ask again
+		if p.err = p.ctx.Err(); p.err == nil && began.Sub(p.asked) > MaxWait {
+			p.err = context.DeadlineExceeded
+		}
+		if p.err == nil {
 			live = append(live, p)
 			continue
 		}
-		p.err = p.ctx.Err()
-		close(p.done)
+		close(p.done) // who has gone away will ask again
 	}
 	if len(live) == 0 {
 		return
@@ -152,7 +158,6 @@ func (c *Collector[Q, A]) flush(ctx context.Context, batch []*pending[Q, A]) {
 	for i, p := range live {
 		asks[i] = p.ask
 	}
-	began := time.Now()
 	answers, err := c.commit(ctx, asks)
 	if err == nil && len(answers) != len(asks) {
 		err = fmt.Errorf("batch of %d got %d answers", len(asks), len(answers))

@@ -7,6 +7,7 @@
 package release
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,7 +33,6 @@ var ErrInvalid = errors.New("invalid")
 var (
 	vendorName  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
 	productName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,60}[a-z0-9])?$`)
-	digestForm  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
 // reserved are the names of TUF's own roles and of ours: no vendor may take them.
@@ -81,7 +81,12 @@ func Newer(a, b string) bool {
 
 // CheckDigest refuses what is not a SHA-256 in lower-case hex.
 func CheckDigest(d string) error {
-	if !digestForm.MatchString(d) {
+	// By hand: each request of each endpoint comes by here.
+	form := len(d) == 2*sha256.Size
+	for _, c := range []byte(d) {
+		form = form && (c >= '0' && c <= '9' || c >= 'a' && c <= 'f')
+	}
+	if !form {
 		return fmt.Errorf("digest %q: want 64 lower-case hex digits: %w", d, ErrInvalid)
 	}
 	return nil
