@@ -36,6 +36,8 @@ type Programs struct {
 	VerifyLedger func(ctx context.Context, database, key string) (LedgerReport, error)
 	// Doctor checks what must hold in a database: one finding per check.
 	Doctor func(ctx context.Context, database string) ([]Finding, error)
+	// Replay makes every recorded decision of a database again.
+	Replay func(ctx context.Context, database string) (Replayed, error)
 }
 
 // app is what every command shares.
@@ -116,7 +118,7 @@ Connection:    --server, --token-file, --pin, or HEADGATE_SERVER,
 	root.AddCommand(
 		a.serverCommand(), a.keyCommand(), a.rootCommand(), a.vendorCommand(), a.productCommand(),
 		a.releaseCommand(), a.tenantCommand(), a.tokenCommand(), a.agentCommand(), a.rolloutCommand(),
-		a.endpointCommand(), a.ledgerCommand(), a.doctorCommand(), a.demoCommand(), a.versionCommand(),
+		a.endpointCommand(), a.ledgerCommand(), a.doctorCommand(), a.reviewCommand(), a.demoCommand(), a.versionCommand(),
 	)
 	return root
 }

@@ -145,7 +145,7 @@ func (d *Decider) decide(ctx context.Context, id int64) error {
 	if snap.Control, err = d.Presence(ctx, id, snap.Policy); err != nil {
 		return fmt.Errorf("decide R-%d: %w", id, err)
 	}
-	now := d.Now()
+	now := d.Now().UTC().Truncate(time.Microsecond) // as the ledger keeps it, so that it can be replayed
 	dec, err := rollout.Decide(snap, now)
 	if err != nil {
 		return fmt.Errorf("decide R-%d: %w", id, err)

@@ -45,7 +45,7 @@ func main() {
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	p := cli.Programs{Serve: serve, VerifyLedger: verifyLedger, Doctor: doctor}
+	p := cli.Programs{Serve: serve, VerifyLedger: verifyLedger, Doctor: doctor, Replay: replay}
 	return cli.Main(ctx, p, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }
 

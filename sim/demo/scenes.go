@@ -314,5 +314,14 @@ func (d *demo) verify(ctx context.Context) error {
 	} else {
 		d.sum.DoctorOK = true
 	}
+	var again struct {
+		Decisions int64 `json:"decisions"`
+	}
+	if err := d.json(ctx, &again, "review", "replay", "--database", database); err != nil {
+		d.sum.failf("%v", err)
+	} else {
+		d.sum.ReplayOK = true
+		d.step("Every one of the %d decisions, made again from what is recorded, comes out the same", again.Decisions)
+	}
 	return nil
 }

@@ -15,6 +15,7 @@ type Summary struct {
 	Releases  []Release `json:"releases"`
 	LedgerOK  bool      `json:"ledger_ok"`
 	DoctorOK  bool      `json:"doctor_ok"`
+	ReplayOK  bool      `json:"replay_ok"` // every decision made again came out the same
 	Seconds   float64   `json:"seconds"`
 	OK        bool      `json:"ok"`
 	// Failures says what did not hold; empty if OK.
@@ -77,6 +78,7 @@ func (s *Summary) write(w io.Writer) {
 	}
 	say("")
 	say("  The ledger %s, and the doctor %s.", holds(s.LedgerOK, "holds from its first entry to its last", "DOES NOT HOLD"), holds(s.DoctorOK, "finds every count right", "FINDS FAULTS"))
+	say("  Every decision, made again from what was recorded, %s.", holds(s.ReplayOK, "comes out the same", "COMES OUT OTHERWISE"))
 	say("  All of it took %s.", seconds(s.Seconds))
 	for _, f := range s.Failures {
 		say("  FAILED: %s", f)
