@@ -40,8 +40,10 @@ type Repository interface {
 // repository's version, so several servers may publish at once.
 type Publisher struct {
 	Repository Repository
-	Online     tuf.Online
-	Life       tuf.Life
+	// Keys are the server's online keys: those in use, and those that wait for a
+	// root to name them, if there are any. It is asked before each change.
+	Keys func() (present, next tuf.Online)
+	Life tuf.Life
 	// Cadence is how often endpoints ask and report when no rollout says otherwise.
 	Cadence rollout.Cadence
 	Now     func() time.Time
@@ -99,7 +101,8 @@ func (p *Publisher) change(ctx context.Context, inTx store.InTx, f func(*Step) (
 		return err
 	}
 	now := p.Now()
-	s := &Step{State: p.held.state, Now: now, plan: p.held.plan, repo: tuf.Repo{State: p.held.state, Online: p.Online, Life: p.Life}}
+	present, next := p.Keys()
+	s := &Step{State: p.held.state, Now: now, plan: p.held.plan, repo: tuf.Repo{State: p.held.state, Online: present, Next: next, Life: p.Life}}
 	ch, err := f(s)
 	if err != nil {
 		return err

@@ -64,7 +64,9 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { w.Close() })
 	online, onlinePubs := newKeys(t, 3)
 	w.pub = &Publisher{
-		Repository: w.Store, Online: tuf.Online{Timestamp: online[0], Snapshot: online[1], Rollout: online[2]},
+		Repository: w.Store, Keys: func() (present, next tuf.Online) {
+			return tuf.Online{Timestamp: online[0], Snapshot: online[1], Rollout: online[2]}, next
+		},
 		Life: tuf.DefaultLife, Cadence: rollout.DefaultCadence(), Now: func() time.Time { return w.now }, Log: w.log,
 	}
 	w.jobs, err = NewJobs(t.Context(), JobConfig{
@@ -143,7 +145,7 @@ func TestPlanIsPublishedOnlyWhenItChanges(t *testing.T) {
 // commits the other must see before its own change.
 func TestTwoPublishersNeverOverwriteEachOther(t *testing.T) {
 	w := newWorld(t)
-	other := &Publisher{Repository: w.Store, Online: w.pub.Online, Life: w.pub.Life, Cadence: w.pub.Cadence, Now: w.pub.Now, Log: w.log}
+	other := &Publisher{Repository: w.Store, Keys: w.pub.Keys, Life: w.pub.Life, Cadence: w.pub.Cadence, Now: w.pub.Now, Log: w.log}
 	check(t, other.PublishPlan(t.Context()))
 	w.start(t)
 	check(t, w.pub.PublishPlan(t.Context()))

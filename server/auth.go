@@ -64,6 +64,7 @@ var access = map[string]who{
 	"/headgate.v1.LedgerService/ProveInclusion":     operator,
 	"/headgate.v1.LedgerService/ProveConsistency":   operator,
 	"/headgate.v1.RepositoryService/GetOnlineKeys":  operator,
+	"/headgate.v1.RepositoryService/NewOnlineKeys":  operator,
 	"/headgate.v1.RepositoryService/PublishRoot":    operator,
 	"/headgate.v1.RepositoryService/PublishTargets": operator,
 	"/headgate.v1.RolloutService/StartRollout":      operator,

@@ -16,46 +16,27 @@ import (
 
 	"github.com/headgate/headgate/internal/atomicfile"
 	"github.com/headgate/headgate/ledger"
-	"github.com/headgate/headgate/release/tuf"
 	"github.com/headgate/headgate/store"
 )
 
 // keys are what the server signs with: the online roles and the ledger.
 type keys struct {
-	online       tuf.Online
+	online       *keyring
 	ledger       string // note's private form; secret
 	ledgerPublic string
 }
 
 // loadKeys reads the server's keys, making what is missing. Servers on one
 // database share one set: it is copied by hand.
-func loadKeys(dir string) (k keys, err error) {
+func loadKeys(dir string, log *slog.Logger) (k keys, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return k, fmt.Errorf("make key folder: %w", err)
 	}
-	for _, role := range []struct {
-		name string
-		key  *tuf.Signer
-	}{{"timestamp", &k.online.Timestamp}, {"snapshot", &k.online.Snapshot}, {"rollout", &k.online.Rollout}} {
-		if *role.key, err = loadKey(filepath.Join(dir, role.name+".key")); err != nil {
-			return k, fmt.Errorf("online key %s: %w", role.name, err)
-		}
+	if k.online, err = openKeyring(dir, log); err != nil {
+		return k, err
 	}
 	k.ledger, k.ledgerPublic, err = ledgerKey(filepath.Join(dir, "ledger.key"))
 	return k, err
-}
-
-func loadKey(path string) (*tuf.Key, error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		key, err := tuf.NewKey()
-		if err != nil {
-			return nil, err
-		}
-		if err := tuf.SaveKey(path, key); err != nil {
-			return nil, err
-		}
-	}
-	return tuf.LoadKey(path)
 }
 
 // ledgerKey reads the checkpoint key in the form of package note. The public
@@ -91,23 +72,6 @@ func ledgerKey(path string) (private, public string, err error) {
 		return "", "", fmt.Errorf("ledger key %s: its public part %s.pub does not belong to it", path, path)
 	}
 	return private, public, nil
-}
-
-// checkKeys refuses to start with other keys than the published root and targets
-// name: nothing that this server signs would be believed.
-func (s *Server) checkKeys(ctx context.Context) error {
-	state, err := s.publisher.State(ctx)
-	if err != nil || state[tuf.Root] == nil {
-		return err
-	}
-	root, err := tuf.ReadRoot(state[tuf.Root])
-	if err != nil {
-		return fmt.Errorf("published root: %w", err)
-	}
-	if root.Timestamp.ID() != s.keys.online.Timestamp.Public().ID() || root.Snapshot.ID() != s.keys.online.Snapshot.Public().ID() {
-		return fmt.Errorf("the keys in %s are not those that the published root.json names: copy the folder from the first server", filepath.Join(s.cfg.Data, "keys"))
-	}
-	return nil
 }
 
 // adminName is the name of the first operator token.

@@ -83,7 +83,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("make data folder: %w", err)
 	}
 	s := &Server{cfg: cfg, metrics: newMetrics(), skews: newSkews(), served: make(chan error, 1)}
-	if s.keys, err = loadKeys(filepath.Join(cfg.Data, "keys")); err != nil {
+	if s.keys, err = loadKeys(filepath.Join(cfg.Data, "keys"), cfg.Log); err != nil {
 		return nil, err
 	}
 	if !cfg.InsecureHTTP {
@@ -160,7 +160,7 @@ func (s *Server) wire(ctx context.Context) error {
 	c := s.cfg
 	s.files = newFiles(s.store, c.Log)
 	s.publisher = &control.Publisher{
-		Repository: s.store, Online: s.keys.online,
+		Repository: s.store, Keys: s.keys.online.sets,
 		Life: tuf.Life{Timestamp: c.TimestampLife.Std(), Snapshot: max(7*c.TimestampLife.Std(), tuf.DefaultLife.Snapshot), Rollout: max(7*c.TimestampLife.Std(), tuf.DefaultLife.Rollout)},
 		Now:  c.Now, Log: c.Log, Committed: func(int64) { s.files.wakeUp() },
 		Cadence: rollout.Cadence{Poll: c.Poll, PollJitter: rollout.DefaultCadence().PollJitter, Beacon: c.Beacon},

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -377,6 +378,9 @@ func (w *world) plan() release.Plan {
 	_, err = c.Refresh(w.Context(), time.Now())
 	check(w, err)
 	p, err := c.Plan()
+	if errors.Is(err, tuf.ErrNotFound) {
+		return release.Plan{} // the first one is published after root and targets
+	}
 	check(w, err)
 	return p
 }

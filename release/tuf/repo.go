@@ -61,11 +61,6 @@ type Change struct {
 // Empty tells that nothing is to be stored: what was offered is in force already.
 func (c Change) Empty() bool { return len(c.Files) == 0 }
 
-// Online are the keys of the roles that the server signs.
-type Online struct {
-	Timestamp, Snapshot, Rollout Signer
-}
-
 // Life is how long the online roles' metadata is valid.
 type Life struct {
 	Timestamp, Snapshot, Rollout time.Duration
@@ -79,7 +74,9 @@ var DefaultLife = Life{Timestamp: 24 * time.Hour, Snapshot: 7 * 24 * time.Hour, 
 type Repo struct {
 	State  State
 	Online Online
-	Life   Life
+	// Next are keys that wait for a root and targets to name them; any may be nil.
+	Next Online
+	Life Life
 }
 
 // start begins a change with a role's new file.
@@ -123,7 +120,7 @@ func (r Repo) seal(c Change, now time.Time) (Change, error) {
 			m.Signed.Meta[role+".json"] = metaFile(state.Version(role), state[role])
 		}
 	}
-	if err := signOnline(r, &c, Snapshot, m, m.Signed.Version, r.Online.Snapshot); err != nil {
+	if err := signOnline(r, &c, Snapshot, m, m.Signed.Version); err != nil {
 		return Change{}, err
 	}
 	if err := r.signTimestamp(&c, now); err != nil {
@@ -160,7 +157,7 @@ func (r Repo) signRollout(c *Change, targets map[string]*metadata.TargetFiles, n
 	m := metadata.Targets(second(now.Add(r.Life.Rollout)))
 	m.Signed.Version = r.State.Version(Rollout) + 1
 	m.Signed.Targets = targets
-	return signOnline(r, c, Rollout, m, m.Signed.Version, r.Online.Rollout)
+	return signOnline(r, c, Rollout, m, m.Signed.Version)
 }
 
 func (r Repo) signTimestamp(c *Change, now time.Time) error {
@@ -168,7 +165,7 @@ func (r Repo) signTimestamp(c *Change, now time.Time) error {
 	m := metadata.Timestamp(second(now.Add(r.Life.Timestamp)))
 	m.Signed.Version = state.Version(Timestamp) + 1
 	m.Signed.Meta = map[string]*metadata.MetaFiles{"snapshot.json": metaFile(state.Version(Snapshot), state[Snapshot])}
-	return signOnline(r, c, Timestamp, m, m.Signed.Version, r.Online.Timestamp)
+	return signOnline(r, c, Timestamp, m, m.Signed.Version)
 }
 
 func metaFile(version int64, b []byte) *metadata.MetaFiles {
@@ -176,9 +173,13 @@ func metaFile(version int64, b []byte) *metadata.MetaFiles {
 	return &metadata.MetaFiles{Version: version, Length: int64(len(b)), Hashes: metadata.Hashes{"sha256": sum[:]}}
 }
 
-// signOnline signs with one of the server's keys, adds the file to the change and
+// signOnline signs with the server's key for the role, adds the file to the change and
 // checks it as an endpoint would: a wrong key file must not reach the repository.
-func signOnline[T metadata.Roles](r Repo, c *Change, role string, m *metadata.Metadata[T], version int64, s Signer) error {
+func signOnline[T metadata.Roles](r Repo, c *Change, role string, m *metadata.Metadata[T], version int64) error {
+	s, err := r.signer(role, r.State.With(*c))
+	if err != nil {
+		return err
+	}
 	if err := sign(m, s); err != nil {
 		return fmt.Errorf("%s: %w", role, err)
 	}

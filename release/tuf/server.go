@@ -26,13 +26,14 @@ func (r Repo) SetRoot(root []byte, now time.Time) (Change, error) {
 
 // SetRootAndTargets takes the next root and, in the same step, the next targets
 // signed by the new root's operators: so the operators' keys change without a
-// moment at which endpoints see targets that the root does not trust.
+// moment at which endpoints see targets that the root does not trust. Where they
+// name the server's next online keys, the rest is signed with those at once.
 func (r Repo) SetRootAndTargets(root, targets []byte, now time.Time) (Change, error) {
 	return r.setRoot(root, targets, now)
 }
 
 func (r Repo) setRoot(root, targets []byte, now time.Time) (Change, error) {
-	if targets == nil && bytes.Equal(root, r.State[Root]) {
+	if bytes.Equal(root, r.State[Root]) && (targets == nil || bytes.Equal(targets, r.State[Targets])) {
 		return Change{}, nil
 	}
 	m, err := decode[metadata.RootType](Root, root)
@@ -88,33 +89,14 @@ func (r Repo) checkRoot(m *metadata.Metadata[metadata.RootType], now time.Time) 
 	if m.Signed.IsExpired(now) {
 		return expired(Root, version, m.Signed.Expires)
 	}
-	for role, signer := range map[string]Signer{Snapshot: r.Online.Snapshot, Timestamp: r.Online.Timestamp} {
-		if err := soleKey(role, m.Signed.Roles[role].KeyIDs, signer); err != nil {
+	for _, role := range []string{Snapshot, Timestamp} {
+		if err := r.soleKey(role, m.Signed.Roles[role].KeyIDs); err != nil {
 			return fmt.Errorf("root version %d: %w", version, err)
 		}
 	}
 	for _, role := range []string{Root, Targets} {
 		if err := r.noOnline(role, m.Signed.Roles[role].KeyIDs); err != nil {
 			return fmt.Errorf("root version %d: %w", version, err)
-		}
-	}
-	return nil
-}
-
-// soleKey demands that a role's key is the server's own and the only one.
-func soleKey(role string, ids []string, signer Signer) error {
-	if want := signer.Public().ID(); len(ids) != 1 || ids[0] != want {
-		return fmt.Errorf("role %s: keys %v, want the server's %s alone: %w", role, ids, want, ErrKey)
-	}
-	return nil
-}
-
-// noOnline keeps the server's keys out of the roles that are signed offline: a
-// server that is taken over must not be able to forge.
-func (r Repo) noOnline(role string, ids []string) error {
-	for _, s := range []Signer{r.Online.Timestamp, r.Online.Snapshot, r.Online.Rollout} {
-		if slices.Contains(ids, s.Public().ID()) {
-			return fmt.Errorf("role %s: key %s is one of the server's online keys: %w", role, s.Public().ID(), ErrKey)
 		}
 	}
 	return nil
@@ -172,7 +154,7 @@ func (r Repo) checkDelegations(m *metadata.Metadata[metadata.TargetsType]) error
 	if rollout == nil {
 		return fmt.Errorf("no delegation to role rollout: %w", ErrMalformed)
 	}
-	if err := soleKey(Rollout, rollout.KeyIDs, r.Online.Rollout); err != nil {
+	if err := r.soleKey(Rollout, rollout.KeyIDs); err != nil {
 		return err
 	}
 	for _, d := range m.Signed.Delegations.Roles {

@@ -146,3 +146,51 @@ func TestWrongOnlineKeyNeverReachesTheRepository(t *testing.T) {
 		t.Errorf("%v does not name role and version", err)
 	}
 }
+
+// The step that puts a root and targets with the next online keys in force is
+// signed with them, whichever roles change; an endpoint follows each.
+func TestNextOnlineKeysSignTheStepThatNamesThem(t *testing.T) {
+	for _, roles := range [][]string{{Timestamp}, {Snapshot}, {Rollout}, OnlineRoles} {
+		w := newWorld(t)
+		c := w.client(t.TempDir())
+		w.mustRefresh(c)
+		w.repo.Next = Online{newKey(t), newKey(t), newKey(t)}
+		if _, err := w.repo.SetPlan(planBytes(t, 7), w.now); err != nil {
+			t.Fatalf("keys that wait: %v", err)
+		}
+		spec, rollout := RootSpec{}, w.repo.Online.Rollout
+		for _, role := range roles {
+			switch role {
+			case Timestamp:
+				spec.Timestamp = w.repo.Next.Timestamp.Public()
+			case Snapshot:
+				spec.Snapshot = w.repo.Next.Snapshot.Public()
+			case Rollout:
+				rollout = w.repo.Next.Rollout
+			}
+		}
+		root, err := RotateRoot(w.repo.State[Root], spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		targets, err := RotateRollout(w.repo.State[Targets], rollout.Public(), w.now.Add(year))
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, targets = w.sign(root, w.ops...), w.sign(targets, w.ops...)
+		w.apply(w.repo.SetRootAndTargets(root, targets, w.now))
+		if again, err := w.repo.SetRootAndTargets(root, targets, w.now); err != nil || !again.Empty() {
+			t.Errorf("%v: the same again: %d files, %v", roles, len(again.Files), err)
+		}
+		w.mustRefresh(c)
+		w.apply(w.repo.SetPlan(planBytes(t, 7), w.now)) // signed with what is named
+		w.mustRefresh(c)
+		if p, err := c.Plan(); err != nil || p.Version != 7 {
+			t.Errorf("%v: plan %d, %v", roles, p.Version, err)
+		}
+		w.repo.Next = Online{}
+		if _, err := w.repo.SetPlan(planBytes(t, 8), w.now); err == nil {
+			t.Errorf("%v: signed without the keys that are named", roles)
+		}
+	}
+}

@@ -68,8 +68,12 @@ type GetOnlineKeysResponse struct {
 	// Version of root.json and targets.json in force; 0 if none yet.
 	RootVersion    int64 `protobuf:"varint,5,opt,name=root_version,json=rootVersion,proto3" json:"root_version,omitempty"`
 	TargetsVersion int64 `protobuf:"varint,6,opt,name=targets_version,json=targetsVersion,proto3" json:"targets_version,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The keys that wait for the next root and targets; empty if none do.
+	NextTimestampKey []byte `protobuf:"bytes,7,opt,name=next_timestamp_key,json=nextTimestampKey,proto3" json:"next_timestamp_key,omitempty"`
+	NextSnapshotKey  []byte `protobuf:"bytes,8,opt,name=next_snapshot_key,json=nextSnapshotKey,proto3" json:"next_snapshot_key,omitempty"`
+	NextRolloutKey   []byte `protobuf:"bytes,9,opt,name=next_rollout_key,json=nextRolloutKey,proto3" json:"next_rollout_key,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *GetOnlineKeysResponse) Reset() {
@@ -144,17 +148,139 @@ func (x *GetOnlineKeysResponse) GetTargetsVersion() int64 {
 	return 0
 }
 
+func (x *GetOnlineKeysResponse) GetNextTimestampKey() []byte {
+	if x != nil {
+		return x.NextTimestampKey
+	}
+	return nil
+}
+
+func (x *GetOnlineKeysResponse) GetNextSnapshotKey() []byte {
+	if x != nil {
+		return x.NextSnapshotKey
+	}
+	return nil
+}
+
+func (x *GetOnlineKeysResponse) GetNextRolloutKey() []byte {
+	if x != nil {
+		return x.NextRolloutKey
+	}
+	return nil
+}
+
+type NewOnlineKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewOnlineKeysRequest) Reset() {
+	*x = NewOnlineKeysRequest{}
+	mi := &file_headgate_v1_repository_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewOnlineKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewOnlineKeysRequest) ProtoMessage() {}
+
+func (x *NewOnlineKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_repository_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewOnlineKeysRequest.ProtoReflect.Descriptor instead.
+func (*NewOnlineKeysRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_repository_proto_rawDescGZIP(), []int{2}
+}
+
+type NewOnlineKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Each a TUF key object in JSON.
+	TimestampKey  []byte `protobuf:"bytes,1,opt,name=timestamp_key,json=timestampKey,proto3" json:"timestamp_key,omitempty"`
+	SnapshotKey   []byte `protobuf:"bytes,2,opt,name=snapshot_key,json=snapshotKey,proto3" json:"snapshot_key,omitempty"`
+	RolloutKey    []byte `protobuf:"bytes,3,opt,name=rollout_key,json=rolloutKey,proto3" json:"rollout_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewOnlineKeysResponse) Reset() {
+	*x = NewOnlineKeysResponse{}
+	mi := &file_headgate_v1_repository_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewOnlineKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewOnlineKeysResponse) ProtoMessage() {}
+
+func (x *NewOnlineKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_repository_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewOnlineKeysResponse.ProtoReflect.Descriptor instead.
+func (*NewOnlineKeysResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_repository_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *NewOnlineKeysResponse) GetTimestampKey() []byte {
+	if x != nil {
+		return x.TimestampKey
+	}
+	return nil
+}
+
+func (x *NewOnlineKeysResponse) GetSnapshotKey() []byte {
+	if x != nil {
+		return x.SnapshotKey
+	}
+	return nil
+}
+
+func (x *NewOnlineKeysResponse) GetRolloutKey() []byte {
+	if x != nil {
+		return x.RolloutKey
+	}
+	return nil
+}
+
 type PublishRootRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// root.json, exact bytes.
-	Root          []byte `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
+	Root []byte `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
+	// targets.json, exact bytes: the next version, signed by this root's operators.
+	// Empty leaves the targets in force, which this root must then trust. So
+	// operators' keys and the server's online keys change in one step.
+	Targets       []byte `protobuf:"bytes,2,opt,name=targets,proto3" json:"targets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PublishRootRequest) Reset() {
 	*x = PublishRootRequest{}
-	mi := &file_headgate_v1_repository_proto_msgTypes[2]
+	mi := &file_headgate_v1_repository_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -166,7 +292,7 @@ func (x *PublishRootRequest) String() string {
 func (*PublishRootRequest) ProtoMessage() {}
 
 func (x *PublishRootRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_repository_proto_msgTypes[2]
+	mi := &file_headgate_v1_repository_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -179,7 +305,7 @@ func (x *PublishRootRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRootRequest.ProtoReflect.Descriptor instead.
 func (*PublishRootRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_repository_proto_rawDescGZIP(), []int{2}
+	return file_headgate_v1_repository_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PublishRootRequest) GetRoot() []byte {
@@ -189,16 +315,24 @@ func (x *PublishRootRequest) GetRoot() []byte {
 	return nil
 }
 
+func (x *PublishRootRequest) GetTargets() []byte {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
 type PublishRootResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       int64                  `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Version        int64                  `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	TargetsVersion int64                  `protobuf:"varint,2,opt,name=targets_version,json=targetsVersion,proto3" json:"targets_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *PublishRootResponse) Reset() {
 	*x = PublishRootResponse{}
-	mi := &file_headgate_v1_repository_proto_msgTypes[3]
+	mi := &file_headgate_v1_repository_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -210,7 +344,7 @@ func (x *PublishRootResponse) String() string {
 func (*PublishRootResponse) ProtoMessage() {}
 
 func (x *PublishRootResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_repository_proto_msgTypes[3]
+	mi := &file_headgate_v1_repository_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -223,12 +357,19 @@ func (x *PublishRootResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRootResponse.ProtoReflect.Descriptor instead.
 func (*PublishRootResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_repository_proto_rawDescGZIP(), []int{3}
+	return file_headgate_v1_repository_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PublishRootResponse) GetVersion() int64 {
 	if x != nil {
 		return x.Version
+	}
+	return 0
+}
+
+func (x *PublishRootResponse) GetTargetsVersion() int64 {
+	if x != nil {
+		return x.TargetsVersion
 	}
 	return 0
 }
@@ -243,7 +384,7 @@ type PublishTargetsRequest struct {
 
 func (x *PublishTargetsRequest) Reset() {
 	*x = PublishTargetsRequest{}
-	mi := &file_headgate_v1_repository_proto_msgTypes[4]
+	mi := &file_headgate_v1_repository_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -255,7 +396,7 @@ func (x *PublishTargetsRequest) String() string {
 func (*PublishTargetsRequest) ProtoMessage() {}
 
 func (x *PublishTargetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_repository_proto_msgTypes[4]
+	mi := &file_headgate_v1_repository_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -268,7 +409,7 @@ func (x *PublishTargetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishTargetsRequest.ProtoReflect.Descriptor instead.
 func (*PublishTargetsRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_repository_proto_rawDescGZIP(), []int{4}
+	return file_headgate_v1_repository_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PublishTargetsRequest) GetTargets() []byte {
@@ -287,7 +428,7 @@ type PublishTargetsResponse struct {
 
 func (x *PublishTargetsResponse) Reset() {
 	*x = PublishTargetsResponse{}
-	mi := &file_headgate_v1_repository_proto_msgTypes[5]
+	mi := &file_headgate_v1_repository_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -299,7 +440,7 @@ func (x *PublishTargetsResponse) String() string {
 func (*PublishTargetsResponse) ProtoMessage() {}
 
 func (x *PublishTargetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_repository_proto_msgTypes[5]
+	mi := &file_headgate_v1_repository_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -312,7 +453,7 @@ func (x *PublishTargetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishTargetsResponse.ProtoReflect.Descriptor instead.
 func (*PublishTargetsResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_repository_proto_rawDescGZIP(), []int{5}
+	return file_headgate_v1_repository_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PublishTargetsResponse) GetVersion() int64 {
@@ -327,7 +468,7 @@ var File_headgate_v1_repository_proto protoreflect.FileDescriptor
 const file_headgate_v1_repository_proto_rawDesc = "" +
 	"\n" +
 	"\x1cheadgate/v1/repository.proto\x12\vheadgate.v1\"\x16\n" +
-	"\x14GetOnlineKeysRequest\"\xeb\x01\n" +
+	"\x14GetOnlineKeysRequest\"\xef\x02\n" +
 	"\x15GetOnlineKeysResponse\x12#\n" +
 	"\rtimestamp_key\x18\x01 \x01(\fR\ftimestampKey\x12!\n" +
 	"\fsnapshot_key\x18\x02 \x01(\fR\vsnapshotKey\x12\x1f\n" +
@@ -336,17 +477,29 @@ const file_headgate_v1_repository_proto_rawDesc = "" +
 	"\n" +
 	"ledger_key\x18\x04 \x01(\tR\tledgerKey\x12!\n" +
 	"\froot_version\x18\x05 \x01(\x03R\vrootVersion\x12'\n" +
-	"\x0ftargets_version\x18\x06 \x01(\x03R\x0etargetsVersion\"(\n" +
+	"\x0ftargets_version\x18\x06 \x01(\x03R\x0etargetsVersion\x12,\n" +
+	"\x12next_timestamp_key\x18\a \x01(\fR\x10nextTimestampKey\x12*\n" +
+	"\x11next_snapshot_key\x18\b \x01(\fR\x0fnextSnapshotKey\x12(\n" +
+	"\x10next_rollout_key\x18\t \x01(\fR\x0enextRolloutKey\"\x16\n" +
+	"\x14NewOnlineKeysRequest\"\x80\x01\n" +
+	"\x15NewOnlineKeysResponse\x12#\n" +
+	"\rtimestamp_key\x18\x01 \x01(\fR\ftimestampKey\x12!\n" +
+	"\fsnapshot_key\x18\x02 \x01(\fR\vsnapshotKey\x12\x1f\n" +
+	"\vrollout_key\x18\x03 \x01(\fR\n" +
+	"rolloutKey\"B\n" +
 	"\x12PublishRootRequest\x12\x12\n" +
-	"\x04root\x18\x01 \x01(\fR\x04root\"/\n" +
+	"\x04root\x18\x01 \x01(\fR\x04root\x12\x18\n" +
+	"\atargets\x18\x02 \x01(\fR\atargets\"X\n" +
 	"\x13PublishRootResponse\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\x03R\aversion\"1\n" +
+	"\aversion\x18\x01 \x01(\x03R\aversion\x12'\n" +
+	"\x0ftargets_version\x18\x02 \x01(\x03R\x0etargetsVersion\"1\n" +
 	"\x15PublishTargetsRequest\x12\x18\n" +
 	"\atargets\x18\x01 \x01(\fR\atargets\"2\n" +
 	"\x16PublishTargetsResponse\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\x03R\aversion2\x98\x02\n" +
+	"\aversion\x18\x01 \x01(\x03R\aversion2\xf0\x02\n" +
 	"\x11RepositoryService\x12V\n" +
-	"\rGetOnlineKeys\x12!.headgate.v1.GetOnlineKeysRequest\x1a\".headgate.v1.GetOnlineKeysResponse\x12P\n" +
+	"\rGetOnlineKeys\x12!.headgate.v1.GetOnlineKeysRequest\x1a\".headgate.v1.GetOnlineKeysResponse\x12V\n" +
+	"\rNewOnlineKeys\x12!.headgate.v1.NewOnlineKeysRequest\x1a\".headgate.v1.NewOnlineKeysResponse\x12P\n" +
 	"\vPublishRoot\x12\x1f.headgate.v1.PublishRootRequest\x1a .headgate.v1.PublishRootResponse\x12Y\n" +
 	"\x0ePublishTargets\x12\".headgate.v1.PublishTargetsRequest\x1a#.headgate.v1.PublishTargetsResponseB9Z7github.com/headgate/headgate/api/headgate/v1;headgatev1b\x06proto3"
 
@@ -362,24 +515,28 @@ func file_headgate_v1_repository_proto_rawDescGZIP() []byte {
 	return file_headgate_v1_repository_proto_rawDescData
 }
 
-var file_headgate_v1_repository_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_headgate_v1_repository_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_headgate_v1_repository_proto_goTypes = []any{
 	(*GetOnlineKeysRequest)(nil),   // 0: headgate.v1.GetOnlineKeysRequest
 	(*GetOnlineKeysResponse)(nil),  // 1: headgate.v1.GetOnlineKeysResponse
-	(*PublishRootRequest)(nil),     // 2: headgate.v1.PublishRootRequest
-	(*PublishRootResponse)(nil),    // 3: headgate.v1.PublishRootResponse
-	(*PublishTargetsRequest)(nil),  // 4: headgate.v1.PublishTargetsRequest
-	(*PublishTargetsResponse)(nil), // 5: headgate.v1.PublishTargetsResponse
+	(*NewOnlineKeysRequest)(nil),   // 2: headgate.v1.NewOnlineKeysRequest
+	(*NewOnlineKeysResponse)(nil),  // 3: headgate.v1.NewOnlineKeysResponse
+	(*PublishRootRequest)(nil),     // 4: headgate.v1.PublishRootRequest
+	(*PublishRootResponse)(nil),    // 5: headgate.v1.PublishRootResponse
+	(*PublishTargetsRequest)(nil),  // 6: headgate.v1.PublishTargetsRequest
+	(*PublishTargetsResponse)(nil), // 7: headgate.v1.PublishTargetsResponse
 }
 var file_headgate_v1_repository_proto_depIdxs = []int32{
 	0, // 0: headgate.v1.RepositoryService.GetOnlineKeys:input_type -> headgate.v1.GetOnlineKeysRequest
-	2, // 1: headgate.v1.RepositoryService.PublishRoot:input_type -> headgate.v1.PublishRootRequest
-	4, // 2: headgate.v1.RepositoryService.PublishTargets:input_type -> headgate.v1.PublishTargetsRequest
-	1, // 3: headgate.v1.RepositoryService.GetOnlineKeys:output_type -> headgate.v1.GetOnlineKeysResponse
-	3, // 4: headgate.v1.RepositoryService.PublishRoot:output_type -> headgate.v1.PublishRootResponse
-	5, // 5: headgate.v1.RepositoryService.PublishTargets:output_type -> headgate.v1.PublishTargetsResponse
-	3, // [3:6] is the sub-list for method output_type
-	0, // [0:3] is the sub-list for method input_type
+	2, // 1: headgate.v1.RepositoryService.NewOnlineKeys:input_type -> headgate.v1.NewOnlineKeysRequest
+	4, // 2: headgate.v1.RepositoryService.PublishRoot:input_type -> headgate.v1.PublishRootRequest
+	6, // 3: headgate.v1.RepositoryService.PublishTargets:input_type -> headgate.v1.PublishTargetsRequest
+	1, // 4: headgate.v1.RepositoryService.GetOnlineKeys:output_type -> headgate.v1.GetOnlineKeysResponse
+	3, // 5: headgate.v1.RepositoryService.NewOnlineKeys:output_type -> headgate.v1.NewOnlineKeysResponse
+	5, // 6: headgate.v1.RepositoryService.PublishRoot:output_type -> headgate.v1.PublishRootResponse
+	7, // 7: headgate.v1.RepositoryService.PublishTargets:output_type -> headgate.v1.PublishTargetsResponse
+	4, // [4:8] is the sub-list for method output_type
+	0, // [0:4] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -396,7 +553,7 @@ func file_headgate_v1_repository_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_repository_proto_rawDesc), len(file_headgate_v1_repository_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

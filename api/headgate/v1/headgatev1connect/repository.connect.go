@@ -36,6 +36,9 @@ const (
 	// RepositoryServiceGetOnlineKeysProcedure is the fully-qualified name of the RepositoryService's
 	// GetOnlineKeys RPC.
 	RepositoryServiceGetOnlineKeysProcedure = "/headgate.v1.RepositoryService/GetOnlineKeys"
+	// RepositoryServiceNewOnlineKeysProcedure is the fully-qualified name of the RepositoryService's
+	// NewOnlineKeys RPC.
+	RepositoryServiceNewOnlineKeysProcedure = "/headgate.v1.RepositoryService/NewOnlineKeys"
 	// RepositoryServicePublishRootProcedure is the fully-qualified name of the RepositoryService's
 	// PublishRoot RPC.
 	RepositoryServicePublishRootProcedure = "/headgate.v1.RepositoryService/PublishRoot"
@@ -49,8 +52,13 @@ type RepositoryServiceClient interface {
 	// GetOnlineKeys returns the public keys of the roles that the server signs:
 	// timestamp, snapshot and rollout.
 	GetOnlineKeys(context.Context, *connect.Request[v1.GetOnlineKeysRequest]) (*connect.Response[v1.GetOnlineKeysResponse], error)
+	// NewOnlineKeys makes the server's next online keys, unless such are waiting
+	// already. Nothing is signed with them until a published root and targets name
+	// them: the step that puts these in force signs with them.
+	NewOnlineKeys(context.Context, *connect.Request[v1.NewOnlineKeysRequest]) (*connect.Response[v1.NewOnlineKeysResponse], error)
 	// PublishRoot takes root.json: version 1 of an empty repository, afterwards
-	// exactly the next version, signed by the old and the new threshold.
+	// exactly the next version, signed by the old and the new threshold. With
+	// targets it takes both in one step.
 	PublishRoot(context.Context, *connect.Request[v1.PublishRootRequest]) (*connect.Response[v1.PublishRootResponse], error)
 	// PublishTargets takes the top-level targets.json: exactly the next version,
 	// signed by the root's threshold. It carries the delegations: role "rollout"
@@ -75,6 +83,12 @@ func NewRepositoryServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			connect.WithSchema(repositoryServiceMethods.ByName("GetOnlineKeys")),
 			connect.WithClientOptions(opts...),
 		),
+		newOnlineKeys: connect.NewClient[v1.NewOnlineKeysRequest, v1.NewOnlineKeysResponse](
+			httpClient,
+			baseURL+RepositoryServiceNewOnlineKeysProcedure,
+			connect.WithSchema(repositoryServiceMethods.ByName("NewOnlineKeys")),
+			connect.WithClientOptions(opts...),
+		),
 		publishRoot: connect.NewClient[v1.PublishRootRequest, v1.PublishRootResponse](
 			httpClient,
 			baseURL+RepositoryServicePublishRootProcedure,
@@ -93,6 +107,7 @@ func NewRepositoryServiceClient(httpClient connect.HTTPClient, baseURL string, o
 // repositoryServiceClient implements RepositoryServiceClient.
 type repositoryServiceClient struct {
 	getOnlineKeys  *connect.Client[v1.GetOnlineKeysRequest, v1.GetOnlineKeysResponse]
+	newOnlineKeys  *connect.Client[v1.NewOnlineKeysRequest, v1.NewOnlineKeysResponse]
 	publishRoot    *connect.Client[v1.PublishRootRequest, v1.PublishRootResponse]
 	publishTargets *connect.Client[v1.PublishTargetsRequest, v1.PublishTargetsResponse]
 }
@@ -100,6 +115,11 @@ type repositoryServiceClient struct {
 // GetOnlineKeys calls headgate.v1.RepositoryService.GetOnlineKeys.
 func (c *repositoryServiceClient) GetOnlineKeys(ctx context.Context, req *connect.Request[v1.GetOnlineKeysRequest]) (*connect.Response[v1.GetOnlineKeysResponse], error) {
 	return c.getOnlineKeys.CallUnary(ctx, req)
+}
+
+// NewOnlineKeys calls headgate.v1.RepositoryService.NewOnlineKeys.
+func (c *repositoryServiceClient) NewOnlineKeys(ctx context.Context, req *connect.Request[v1.NewOnlineKeysRequest]) (*connect.Response[v1.NewOnlineKeysResponse], error) {
+	return c.newOnlineKeys.CallUnary(ctx, req)
 }
 
 // PublishRoot calls headgate.v1.RepositoryService.PublishRoot.
@@ -117,8 +137,13 @@ type RepositoryServiceHandler interface {
 	// GetOnlineKeys returns the public keys of the roles that the server signs:
 	// timestamp, snapshot and rollout.
 	GetOnlineKeys(context.Context, *connect.Request[v1.GetOnlineKeysRequest]) (*connect.Response[v1.GetOnlineKeysResponse], error)
+	// NewOnlineKeys makes the server's next online keys, unless such are waiting
+	// already. Nothing is signed with them until a published root and targets name
+	// them: the step that puts these in force signs with them.
+	NewOnlineKeys(context.Context, *connect.Request[v1.NewOnlineKeysRequest]) (*connect.Response[v1.NewOnlineKeysResponse], error)
 	// PublishRoot takes root.json: version 1 of an empty repository, afterwards
-	// exactly the next version, signed by the old and the new threshold.
+	// exactly the next version, signed by the old and the new threshold. With
+	// targets it takes both in one step.
 	PublishRoot(context.Context, *connect.Request[v1.PublishRootRequest]) (*connect.Response[v1.PublishRootResponse], error)
 	// PublishTargets takes the top-level targets.json: exactly the next version,
 	// signed by the root's threshold. It carries the delegations: role "rollout"
@@ -139,6 +164,12 @@ func NewRepositoryServiceHandler(svc RepositoryServiceHandler, opts ...connect.H
 		connect.WithSchema(repositoryServiceMethods.ByName("GetOnlineKeys")),
 		connect.WithHandlerOptions(opts...),
 	)
+	repositoryServiceNewOnlineKeysHandler := connect.NewUnaryHandler(
+		RepositoryServiceNewOnlineKeysProcedure,
+		svc.NewOnlineKeys,
+		connect.WithSchema(repositoryServiceMethods.ByName("NewOnlineKeys")),
+		connect.WithHandlerOptions(opts...),
+	)
 	repositoryServicePublishRootHandler := connect.NewUnaryHandler(
 		RepositoryServicePublishRootProcedure,
 		svc.PublishRoot,
@@ -155,6 +186,8 @@ func NewRepositoryServiceHandler(svc RepositoryServiceHandler, opts ...connect.H
 		switch r.URL.Path {
 		case RepositoryServiceGetOnlineKeysProcedure:
 			repositoryServiceGetOnlineKeysHandler.ServeHTTP(w, r)
+		case RepositoryServiceNewOnlineKeysProcedure:
+			repositoryServiceNewOnlineKeysHandler.ServeHTTP(w, r)
 		case RepositoryServicePublishRootProcedure:
 			repositoryServicePublishRootHandler.ServeHTTP(w, r)
 		case RepositoryServicePublishTargetsProcedure:
@@ -170,6 +203,10 @@ type UnimplementedRepositoryServiceHandler struct{}
 
 func (UnimplementedRepositoryServiceHandler) GetOnlineKeys(context.Context, *connect.Request[v1.GetOnlineKeysRequest]) (*connect.Response[v1.GetOnlineKeysResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.RepositoryService.GetOnlineKeys is not implemented"))
+}
+
+func (UnimplementedRepositoryServiceHandler) NewOnlineKeys(context.Context, *connect.Request[v1.NewOnlineKeysRequest]) (*connect.Response[v1.NewOnlineKeysResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.RepositoryService.NewOnlineKeys is not implemented"))
 }
 
 func (UnimplementedRepositoryServiceHandler) PublishRoot(context.Context, *connect.Request[v1.PublishRootRequest]) (*connect.Response[v1.PublishRootResponse], error) {
