@@ -21,7 +21,7 @@ const defaultLife = 365 * 24 * time.Hour
 
 func (a *app) rootCommand() *cobra.Command {
 	return group("root", "The root of trust, signed offline by the operators' keys",
-		a.rootNew(), a.rootRotate(), a.rootSign(), a.rootPublish(), a.rootShow())
+		a.rootNew(), a.rootRotate(), a.rootOnlineKeys(), a.rootSign(), a.rootPublish(), a.rootShow())
 }
 
 // signing is what the commands that sign with operators' keys share.
@@ -127,42 +127,25 @@ func (a *app) finish(ctx context.Context, c *client, d *document, s *signing) er
 	return a.publish(ctx, c, d)
 }
 
-// publish uploads signed metadata. The first root comes before its targets. A
-// rotation goes the other way round: targets that both old and new operators
-// signed are good under either root, so endpoints never meet a root whose
-// targets they must refuse.
+// publish uploads signed metadata: root and targets in one step, so that
+// endpoints never meet a root whose targets they must refuse.
 func (a *app) publish(ctx context.Context, c *client, d *document) error {
 	done := map[string]int64{}
-	root := func() error {
-		if d.root == nil {
-			return nil
-		}
-		res, err := call(ctx, c.repository.PublishRoot, &headgatev1.PublishRootRequest{Root: d.root})
+	if d.root != nil {
+		res, err := call(ctx, c.repository.PublishRoot, &headgatev1.PublishRootRequest{Root: d.root, Targets: d.targets})
 		if err != nil {
 			return fmt.Errorf("publish root: %w", err)
 		}
 		done[tuf.Root] = res.Version
-		return nil
-	}
-	targets := func() error {
-		if d.targets == nil {
-			return nil
+		if d.targets != nil {
+			done[tuf.Targets] = res.TargetsVersion
 		}
+	} else {
 		res, err := call(ctx, c.repository.PublishTargets, &headgatev1.PublishTargetsRequest{Targets: d.targets})
 		if err != nil {
 			return fmt.Errorf("publish targets: %w", err)
 		}
 		done[tuf.Targets] = res.Version
-		return nil
-	}
-	order := []func() error{root, targets}
-	if info, err := tuf.Inspect(d.root); err == nil && info.Version > 1 {
-		order = []func() error{targets, root}
-	}
-	for _, publish := range order {
-		if err := publish(); err != nil {
-			return err
-		}
 	}
 	return a.result(done, func(t *table) {
 		t.row("ROLE", "VERSION")

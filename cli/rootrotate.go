@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,12 +14,20 @@ import (
 func (a *app) rootRotate() *cobra.Command {
 	var s signing
 	var o operators
+	var online bool
 	c := &cobra.Command{
-		Use: "rotate", Short: "Make the next root: other operators, another threshold, a later end", Args: cobra.NoArgs,
-		Long: `Make the next root: other operators, another threshold, a later end, or the
-server's present online keys. It takes the signatures of enough of the old
-operators and of enough of the new ones. Targets is signed afresh with it.
-Endpoints follow by themselves.`,
+		Use: "rotate", Short: "Make the next root: other operators, other online keys, a later end", Args: cobra.NoArgs,
+		Long: `Make the next root: other operators, another threshold, other online keys of the
+server, a later end. What is not given stays. Root takes the signatures of enough
+of the old operators and of enough of the new ones; targets is signed afresh with
+it, by the new ones. Both are published in one step, and endpoints follow by
+themselves.
+
+  headgate root rotate --operator alice.pub --operator carol.pub \
+    --key alice.key --key bob.key --key carol.key
+
+  headgate root online-keys
+  headgate root rotate --online-keys --key alice.key --key bob.key`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			keys, err := loadKeys(s.keys)
 			if err != nil {
@@ -34,6 +43,11 @@ Endpoints follow by themselves.`,
 			}
 			if err := t.check(keys); err != nil {
 				return err
+			}
+			if online {
+				if t.online, err = withNext(t.online); err != nil {
+					return err
+				}
 			}
 			spec, err := o.spec(t.online, s.life)
 			if err != nil {
@@ -53,6 +67,7 @@ Endpoints follow by themselves.`,
 		},
 	}
 	o.flags(c, "; none: as they are")
+	c.Flags().BoolVar(&online, "online-keys", false, "take the online keys that wait on the server (headgate root online-keys)")
 	s.flags(c)
 	return c
 }
@@ -71,6 +86,63 @@ func nextDocument(t *trust, spec tuf.RootSpec) (*document, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// withNext is the server's online keys with those that wait in their places.
+func withNext(o *headgatev1.GetOnlineKeysResponse) (*headgatev1.GetOnlineKeysResponse, error) {
+	next := &headgatev1.GetOnlineKeysResponse{
+		TimestampKey: o.NextTimestampKey, SnapshotKey: o.NextSnapshotKey, RolloutKey: o.NextRolloutKey,
+		LedgerKey: o.LedgerKey, RootVersion: o.RootVersion, TargetsVersion: o.TargetsVersion,
+	}
+	if len(next.TimestampKey) == 0 || len(next.SnapshotKey) == 0 || len(next.RolloutKey) == 0 {
+		return nil, errors.New("no online keys wait on the server: have it make some with headgate root online-keys")
+	}
+	return next, nil
+}
+
+// onlineView is the server's next online keys as they are shown.
+type onlineView struct {
+	Timestamp tuf.PublicKey `json:"timestamp"`
+	Snapshot  tuf.PublicKey `json:"snapshot"`
+	Rollout   tuf.PublicKey `json:"rollout"`
+}
+
+func (a *app) rootOnlineKeys() *cobra.Command {
+	return &cobra.Command{
+		Use: "online-keys", Short: "Have the server make its next online keys", Args: cobra.NoArgs,
+		Long: `Have the server make its next online keys, for timestamp, snapshot and rollout.
+They wait in keys/next of its data folder, unused, until headgate root rotate
+--online-keys signs for them; asked again meanwhile, it shows the same.
+
+Several servers on one database share their keys: copy keys/next to each of them
+before you sign. They need no restart.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.conn.connect()
+			if err != nil {
+				return err
+			}
+			res, err := call(cmd.Context(), c.repository.NewOnlineKeys, &headgatev1.NewOnlineKeysRequest{})
+			if err != nil {
+				return err
+			}
+			var v onlineView
+			for _, k := range []struct {
+				from []byte
+				to   *tuf.PublicKey
+			}{{res.TimestampKey, &v.Timestamp}, {res.SnapshotKey, &v.Snapshot}, {res.RolloutKey, &v.Rollout}} {
+				if *k.to, err = tuf.ParsePublic(k.from); err != nil {
+					return fmt.Errorf("the server's next keys: %w", err)
+				}
+			}
+			a.say("Nothing is signed with them yet. Put them to use with: headgate root rotate --online-keys --key FILE")
+			return a.result(v, func(t *table) {
+				t.row("ROLE", "NEXT KEY")
+				t.row(tuf.Timestamp, v.Timestamp.ID())
+				t.row(tuf.Snapshot, v.Snapshot.ID())
+				t.row(tuf.Rollout, v.Rollout.ID())
+			})
+		},
+	}
 }
 
 // rootView is a root as it is shown.

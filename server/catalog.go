@@ -164,6 +164,9 @@ func (s catalogService) PublishRelease(ctx context.Context, req *connect.Request
 			return ch, err
 		}
 		step.Record(nil, add, unlist)
+		if len(add) == 0 {
+			return ch, step.Note("release.resigned", vendor, c.actor(), map[string]any{"version": step.State.With(ch).Version(vendor), "unlisted": unlist})
+		}
 		return ch, step.Note("release.published", m.Product+"@"+m.Version, c.actor(), map[string]any{"digest": add[0].Digest, "length": add[0].Length, "floor": add[0].Floor, "unlisted": unlist})
 	})
 	if err != nil {
@@ -176,8 +179,10 @@ func (s catalogService) PublishRelease(ctx context.Context, req *connect.Request
 	return connect.NewResponse(&headgatev1.PublishReleaseResponse{Release: releaseOut(r)}), nil
 }
 
-// compare finds what a vendor's new metadata changes: exactly the named release
-// comes, its artifact was uploaded, and nothing that a rollout offers goes.
+// compare finds what a vendor's new metadata changes: the named release comes, its
+// artifact was uploaded, and nothing that a rollout offers goes. If the named one
+// is listed already, nothing comes: the vendor signs its list afresh, with other
+// keys or for longer.
 func (s catalogService) compare(ctx context.Context, vendor string, m *headgatev1.PublishReleaseRequest) (add []store.Release, unlist []store.ReleaseKey, err error) {
 	listed, err := tuf.Releases(m.Metadata)
 	if err != nil {
@@ -193,6 +198,7 @@ func (s catalogService) compare(ctx context.Context, vendor string, m *headgatev
 			known[store.ReleaseKey{Product: r.Product, Version: r.Version}] = r
 		}
 	}
+	found := false
 	named := store.ReleaseKey{Product: m.Product, Version: m.Version}
 	for _, r := range listed {
 		key := store.ReleaseKey{Product: r.Product, Version: r.Version}
@@ -201,7 +207,8 @@ func (s catalogService) compare(ctx context.Context, vendor string, m *headgatev
 		if seen && old.Digest != r.Digest {
 			return nil, nil, fmt.Errorf("%s %s was published with artifact %s; a version keeps its artifact for ever: %w", r.Product, r.Version, old.Digest, store.ErrExists)
 		}
-		if seen && old.Listed && key != named {
+		found = found || key == named
+		if seen && old.Listed && (key != named || old.Floor == r.Floor) {
 			continue
 		}
 		if key != named {
@@ -212,7 +219,7 @@ func (s catalogService) compare(ctx context.Context, vendor string, m *headgatev
 		}
 		add = append(add, store.Release{Release: r, Published: s.cfg.Now(), Listed: true})
 	}
-	if len(add) == 0 {
+	if !found {
 		return nil, nil, invalid(fmt.Errorf("the metadata does not list %s", release.Target(m.Product, m.Version)))
 	}
 	unlist, err = s.mayGo(ctx, known)

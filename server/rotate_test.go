@@ -157,6 +157,7 @@ func TestVendorKeysRotateWithoutAGap(t *testing.T) {
 	check(t, err)
 	w.vendorMeta = sign(t, meta, fresh[0], fresh[1])
 	check(t, w.publishMeta("1.0.0", w.vendorMeta)) // the same release, signed by the new keys
+	w.inLedger("release.resigned", `"version":2`)
 	f.follows("signed afresh", "1.0.0")
 	w.setVendor(2, pubs...) // the new ones alone
 	f.follows("the old keys are gone", "1.0.0")

@@ -9,7 +9,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -212,6 +211,11 @@ func (w *world) found() {
 	tok, err := w.account.NewEnrolmentToken(ctx, connect.NewRequest(&headgatev1.NewEnrolmentTokenRequest{Tenant: "t1"}))
 	check(w, err)
 	w.enrolToken = tok.Msg.Token
+	until(w, "the first plan", func() bool {
+		files, _, err := w.store.RepositoryFiles(ctx, "targets/plan/")
+		check(w, err)
+		return len(files) > 0
+	})
 }
 
 // upload puts an artifact and returns its digest.
@@ -378,9 +382,6 @@ func (w *world) plan() release.Plan {
 	_, err = c.Refresh(w.Context(), time.Now())
 	check(w, err)
 	p, err := c.Plan()
-	if errors.Is(err, tuf.ErrNotFound) {
-		return release.Plan{} // the first one is published after root and targets
-	}
 	check(w, err)
 	return p
 }

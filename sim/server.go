@@ -95,7 +95,7 @@ func (w *World) decideOne(r *Rollout) {
 // Order is what a person does to a rollout: it takes effect at once.
 func (w *World) Order(r *Rollout, to rollout.State, who string) error {
 	if !r.Snapshot.State.CanBecome(to) {
-		return fmt.Errorf("R-%d is %s: it cannot become %s", r.Snapshot.Rollout, r.Snapshot.State, to)
+		return fmt.Errorf("rollout R-%d is %s: it cannot become %s", r.Snapshot.Rollout, r.Snapshot.State, to)
 	}
 	if r.Snapshot.State == rollout.Halted && to == rollout.Running {
 		r.Snapshot.Pace = r.Snapshot.Pace.Accept(r.Snapshot.Counts, r.Snapshot.PreflightFailed)
