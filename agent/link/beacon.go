@@ -30,10 +30,7 @@ func (l *link) scheduleBeacon() {
 	if l.pending != nil || l.last.IsZero() {
 		return
 	}
-	every := 5 * l.Poll
-	if l.plan.Schema != "" {
-		every = Pace(l.plan.Beacon)
-	}
+	_, every := l.pace()
 	l.beacon.due = NextBeacon(l.last, Jitter(every, 0.1, l.rnd.Float64()), l.marks()...)
 }
 
@@ -125,7 +122,8 @@ func (l *link) beaconSent(b *v1.BeaconRequest, repeated bool, heard int64, st ip
 			l.pending = nil // the same bytes would fail again
 		}
 		l.trouble("beacon", err)
-		pause := l.failed(l.beacon.back, err)
+		_, every := l.pace()
+		pause := l.failed(l.beacon.back, err, every)
 		l.beacon.due = time.Now().Add(pause)
 		l.Log.Warn("could not beacon", "err", err, "retry_in", pause)
 		return

@@ -258,12 +258,27 @@ func (l *link) dispatch(ctx context.Context, now time.Time) {
 	}
 }
 
-// failed says when to try again: as the server asked, else by back-off.
-func (l *link) failed(b *backoff.ExponentialBackOff, err error) time.Duration {
+// failed says when to try again: as the server asked, else by back-off. most, if
+// not 0, is how often it is done when all is well: to do it no less often when it
+// failed costs a server that comes back nothing more, and the server gives those
+// who fell silent in an outage only some beacons' time to speak again.
+func (l *link) failed(b *backoff.ExponentialBackOff, err error, most time.Duration) time.Duration {
 	if d := RetryAfter(err); d > 0 {
 		return Jitter(d+d/10, 1.0/11, l.rnd.Float64()) // never earlier than asked
 	}
-	return b.NextBackOff()
+	pause := b.NextBackOff()
+	if most > 0 {
+		pause = min(pause, max(l.MinBackoff, Jitter(most, 0.1, l.rnd.Float64())))
+	}
+	return pause
+}
+
+// pace is how often to poll and to beacon when all is well.
+func (l *link) pace() (poll, beacon time.Duration) {
+	if l.plan.Schema == "" {
+		return l.Poll, 5 * l.Poll
+	}
+	return Pace(l.plan.Poll), Pace(l.plan.Beacon)
 }
 
 // trouble keeps what cannot be done, or that it can be done again.
@@ -291,7 +306,8 @@ func (l *link) refresh(ctx context.Context, first bool) func() {
 	return func() {
 		now := time.Now()
 		if err != nil {
-			pause := l.failed(l.poll.back, err)
+			poll, _ := l.pace()
+			pause := l.failed(l.poll.back, err, poll)
 			l.poll.due = now.Add(pause)
 			if !errors.Is(err, context.Canceled) {
 				l.trouble("plan", err)
@@ -304,9 +320,10 @@ func (l *link) refresh(ctx context.Context, first bool) func() {
 		if plan.Schema != "" {
 			l.tookPlan(plan, now)
 		}
-		every, jitter := l.Poll, 0.2
+		every, _ := l.pace()
+		jitter := 0.2
 		if l.plan.Schema != "" {
-			every, jitter = Pace(l.plan.Poll), l.plan.PollJitter
+			jitter = l.plan.PollJitter
 		}
 		l.poll.due = now.Add(Jitter(every, jitter, l.rnd.Float64()))
 	}

@@ -206,6 +206,28 @@ func TestServerGoneStopsNothingAndItsReturnGoesOn(t *testing.T) {
 	})
 }
 
+// After an outage the server waits some beacons' time for the silent to speak:
+// a back-off beyond that would make the outage's end look like harm.
+func TestBackoffIsNoLongerThanTheUsualPause(t *testing.T) {
+	w := linktest.New(t, false)
+	r := newRig(t, w)
+	r.maxBackoff = time.Hour
+	w.SetPlan(plan(publish(t, w, 1, "1.0.0")))
+	r.start(t)
+	eventually(t, "activated", func() bool { return r.count("activate") == 1 })
+	var beacons, polls atomic.Int64
+	w.Before(func(_ http.ResponseWriter, req *http.Request) bool {
+		if strings.HasPrefix(req.URL.Path, "/tuf/") {
+			polls.Add(1)
+		} else {
+			beacons.Add(1)
+		}
+		panic(http.ErrAbortHandler)
+	})
+	eventually(t, "it keeps trying at the usual pace", func() bool { return beacons.Load() > 30 && polls.Load() > 30 })
+	w.Before(nil)
+}
+
 func TestSpoiledArtifactIsNeverStaged(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func([]byte) []byte

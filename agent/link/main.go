@@ -25,7 +25,7 @@ func Main(args []string) int {
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
-	log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("role", "link")
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: spellSpans})).With("role", "link")
 	if *identity == "" || *dir == "" || fs.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "headgate link: want --identity FILE --dir FOLDER and no arguments; keeper starts it")
 		return 2
@@ -38,6 +38,14 @@ func Main(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// spellSpans writes durations as words: keeper passes the log on as it reads it.
+func spellSpans(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 func inherit(ctx context.Context, identity, dir string, poll time.Duration, log *slog.Logger) error {

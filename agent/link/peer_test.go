@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -128,6 +129,8 @@ type rig struct {
 	logs *logs
 	done chan error
 	stop context.CancelFunc
+
+	maxBackoff time.Duration // 50 ms if 0
 }
 
 // logs collects what the link logs.
@@ -175,7 +178,7 @@ func (r *rig) start(t *testing.T) {
 	r.done = make(chan error, 1)
 	go func() {
 		r.done <- Run(ctx, Config{Identity: r.id, Dir: r.dir, Keeper: keeper, Poll: 20 * time.Millisecond,
-			MinBackoff: 5 * time.Millisecond, MaxBackoff: 50 * time.Millisecond, Seed: 1, Log: slog.New(slog.NewTextHandler(r.logs, nil))})
+			MinBackoff: 5 * time.Millisecond, MaxBackoff: cmp.Or(r.maxBackoff, 50*time.Millisecond), Seed: 1, Log: slog.New(slog.NewTextHandler(r.logs, nil))})
 	}()
 	var once sync.Once
 	r.stop = func() {

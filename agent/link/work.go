@@ -153,7 +153,7 @@ func (l *link) worked(w Want, out outcome, finished bool) {
 		m.back.Reset()
 	case out.err != nil:
 		l.trouble(w.Product, out.err)
-		pause := l.failed(m.back, out.err)
+		pause := l.failed(m.back, out.err, 0)
 		m.notBefore = now.Add(pause)
 		l.Log.Warn("could not follow the plan", "product", w.Product, "rollout", w.Offer.Rollout, "do", string(w.Do), "err", out.err, "retry_in", pause)
 	default:
