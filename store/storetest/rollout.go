@@ -214,17 +214,38 @@ func supersede(t *testing.T, newDSN func(testing.TB) string) {
 	expect(rollout.Finished, rollout.Running) // the base and the third; the halted one is over
 	finish(three.ID)
 	expect(rollout.Finished)
-	for _, old := range []string{"1.0.0", "3.0.0"} {
-		if _, err := begin(old); !errors.Is(err, store.ErrState) {
-			t.Fatalf("%s began after 3.0.0 finished; no endpoint would take it: %v", old, err)
-		}
-	}
-	expect(rollout.Finished)
-	if _, err := w.order(t, three.ID, rollout.VerbRevert, "ann"); err != nil {
+	Healthy(t, w.Store)
+}
+
+func forwardOnly(t *testing.T, newDSN func(testing.TB) string) {
+	w := NewWorld(t, Open(t, newDSN(t)), 1)
+	if err := AddRelease(t.Context(), w.Store, "2.0.0", Digest); err != nil {
 		t.Fatal(err)
 	}
-	start("2.0.0") // what took its place is going away
-	expect(rollout.Reverting, rollout.Running)
+	start := func(version string) (store.Rollout, error) {
+		return w.Store.StartRollout(t.Context(), store.Start{Product: Product, Version: version, Policy: Policy(), Seed: []byte("s"), Actor: "operator:ann"}, Start, nil)
+	}
+	two, err := start("2.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.decide(t, two.ID, rollout.Decision{Action: rollout.Finish, State: rollout.Finished, Pace: rollout.Pace{Turn: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, old := range []string{"1.0.0", "2.0.0"} {
+		if _, err := start(old); !errors.Is(err, store.ErrState) {
+			t.Fatalf("%s began after 2.0.0 finished; no endpoint would take it: %v", old, err)
+		}
+	}
+	if all, err := w.Store.ListRollouts(t.Context(), Product); err != nil || len(all) != 1 || all[0].State != rollout.Finished {
+		t.Fatalf("a refused start left something: %+v, %v", all, err)
+	}
+	if _, err := w.order(t, two.ID, rollout.VerbRevert, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := start("1.0.0"); err != nil { // what was in its way is going away
+		t.Fatal(err)
+	}
 	Healthy(t, w.Store)
 }
 

@@ -32,6 +32,7 @@ func Run(t *testing.T, newDSN func(testing.TB) string) {
 		{"ResumeAfterHaltTakesTwoOperators", resumeTakesTwo},
 		{"HaltStopsGrantsAtOnce", haltStops},
 		{"NewRolloutKeepsTheFinishedOneOnOffer", supersede},
+		{"RolloutsGoForwardOnly", forwardOnly},
 		{"StartIsIdempotent", startTwice},
 		{"EnrolmentIsIdempotentAndLimited", enrolment},
 		{"AccountsAreKept", accounts},
