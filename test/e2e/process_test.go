@@ -79,7 +79,7 @@ func tail(path string) string {
 	if err != nil {
 		return err.Error()
 	}
-	return string(b[max(0, len(b)-4000):])
+	return string(b[max(0, len(b)-2500):])
 }
 
 // seen is a process as /proc shows it.
