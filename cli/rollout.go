@@ -186,7 +186,9 @@ func showRollout(t *table, r *headgatev1.Rollout) {
 	}
 	t.field("window", fmt.Sprintf("%d exposed-but-unproven at once (rung %d), %d exposed in all", r.Window, r.Rung, r.Ceiling))
 	t.field("exposed", fmt.Sprintf("%d = %d proven + %d harmed + %d silent + %d open", n.GetExposed(), n.GetProven(), n.GetHarmed(), n.GetSilent(), n.GetOpen()))
-	t.field("fleet", fmt.Sprintf("%d endpoints fit, %d heard from now", r.Fit, r.Online))
+	if r.Fit > 0 {
+		t.field("fleet", fmt.Sprintf("%d endpoints fit, %d heard from now", r.Fit, r.Online))
+	}
 	t.field("preflight failed", r.PreflightFailed)
 	t.field("went back", r.Reverted)
 	t.field("decision", r.Action)

@@ -51,7 +51,7 @@ func (s rolloutService) StartRollout(ctx context.Context, req *connect.Request[h
 		RequestID: m.RequestId, Product: m.Product, Version: m.Version, Policy: policy, Seed: seed, Actor: from(ctx).actor(),
 	}, s.cfg.Now(), s.jobs.EnqueuePublish)
 	if err != nil {
-		return nil, fmt.Errorf("start rollout of %s %s: %w", m.Product, m.Version, err)
+		return nil, err // it says what it was of
 	}
 	s.decider.Wake()
 	return connect.NewResponse(&headgatev1.StartRolloutResponse{Rollout: s.out(r)}), nil

@@ -246,7 +246,7 @@ func (k *Keeper) remember(p *process) {
 func (k *Keeper) status() ipc.Status {
 	now := ipc.Boottime()
 	use := treeUsage(os.Getpid())
-	s := ipc.Status{Products: []ipc.Product{}, Vitals: ipc.Vitals{CPUUS: use.cpu.Microseconds(), RSSBytes: use.rss, UptimeUS: now.Microseconds(), Sandbox: k.features, Events: k.gone.Load(), EventsLost: k.goneLost.Load()}}
+	s := ipc.Status{Products: []ipc.Product{}, Vitals: ipc.Vitals{CPUUS: use.cpu.Microseconds(), RSSBytes: treeMemory(os.Getpid()), UptimeUS: now.Microseconds(), Sandbox: k.features, Events: k.gone.Load(), EventsLost: k.goneLost.Load()}}
 	if s.Vitals.Sandbox == nil {
 		s.Vitals.Sandbox = []string{}
 	}

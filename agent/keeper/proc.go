@@ -72,6 +72,33 @@ func treeUsage(pid int) usage {
 	return sum
 }
 
+// treeMemory adds up the memory of pid and all its descendants, a page that
+// several of them share counted once (Pss): the agent's processes are one
+// binary. Where the kernel does not tell, it is the resident set.
+func treeMemory(pid int) int64 {
+	sum := proportional(pid)
+	for _, c := range children(pid) {
+		sum += treeMemory(c)
+	}
+	return sum
+}
+
+// proportional reads Pss from /proc/PID/smaps_rollup (proc_pid_smaps(5)).
+func proportional(pid int) int64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err == nil {
+		for line := range strings.Lines(string(b)) {
+			if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+				if kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64); err == nil {
+					return kb << 10
+				}
+			}
+		}
+	}
+	use, _ := procUsage(pid)
+	return use.rss
+}
+
 // unitMark is the environment variable by which keeper finds what an engine
 // left, its own or its predecessor's: a process that left its group is not
 // killed with it, and Pdeathsig reaches a direct child only.

@@ -651,7 +651,8 @@ type Vitals struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// CPU time of the agent and its engines since their start, microseconds.
 	CpuUs int64 `protobuf:"varint,1,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
-	// Resident memory of the agent and its engines, bytes.
+	// Memory of the agent and its engines, bytes, pages that they share counted
+	// once.
 	RssBytes int64 `protobuf:"varint,2,opt,name=rss_bytes,json=rssBytes,proto3" json:"rss_bytes,omitempty"`
 	// Events seen and events lost by the engines since their start.
 	Events     int64 `protobuf:"varint,3,opt,name=events,proto3" json:"events,omitempty"`
