@@ -60,7 +60,12 @@ func (s *Server) mountAPI(mux *http.ServeMux) {
 	}
 	people := append(common[:len(common):len(common)], connect.WithReadMaxBytes(maxMessage))
 	agents := append(common[:len(common):len(common)], connect.WithReadMaxBytes(maxAgentMessage))
-	mux.Handle(headgatev1connect.NewAgentServiceHandler(agentService{s}, agents...))
+	agent := agentService{s}
+	path, all := headgatev1connect.NewAgentServiceHandler(agent, agents...)
+	mux.Handle(path, all)
+	grant, beacon := headgatev1connect.AgentServiceGrantProcedure, headgatev1connect.AgentServiceBeaconProcedure
+	mux.Handle(grant, newDirect(s, grant, agent.Grant, all))
+	mux.Handle(beacon, newDirect(s, beacon, agent.Beacon, all))
 	mux.Handle(headgatev1connect.NewAccountServiceHandler(accountService{s}, people...))
 	mux.Handle(headgatev1connect.NewCatalogServiceHandler(catalogService{s}, people...))
 	mux.Handle(headgatev1connect.NewFleetServiceHandler(fleetService{s}, people...))
@@ -90,27 +95,34 @@ func (s *Server) recovered(ctx context.Context, spec connect.Spec, _ http.Header
 	return connect.NewError(connect.CodeInternal, errors.New("the server broke one of its own rules; its log has the details"))
 }
 
-// observer gives each call its deadline, maps its error and counts it.
+// observe gives a call its deadline, maps its error and counts it.
+func (s *Server) observe(ctx context.Context, procedure string, call func(context.Context) error) error {
+	began := time.Now()
+	if access[procedure] != endpoint {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+	}
+	err, code := call(ctx), "ok"
+	if err != nil {
+		err = s.fail(ctx, procedure, err)
+		code = connect.CodeOf(err).String()
+	}
+	s.metrics.requests.WithLabelValues(procedure, code).Inc()
+	s.metrics.seconds.WithLabelValues(procedure).Observe(time.Since(began).Seconds())
+	return err
+}
+
+// observer has Connect's handlers observed.
 type observer struct{ s *Server }
 
 // WrapUnary implements connect.Interceptor.
 func (o *observer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		began := time.Now()
-		procedure := req.Spec().Procedure
-		if access[procedure] != endpoint {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, callTimeout)
-			defer cancel()
-		}
-		res, err := next(ctx, req)
-		code := "ok"
-		if err != nil {
-			err = o.s.fail(ctx, procedure, err)
-			code = connect.CodeOf(err).String()
-		}
-		o.s.metrics.requests.WithLabelValues(procedure, code).Inc()
-		o.s.metrics.seconds.WithLabelValues(procedure).Observe(time.Since(began).Seconds())
+	return func(ctx context.Context, req connect.AnyRequest) (res connect.AnyResponse, err error) {
+		err = o.s.observe(ctx, req.Spec().Procedure, func(ctx context.Context) (err error) {
+			res, err = next(ctx, req)
+			return err
+		})
 		return res, err
 	}
 }
