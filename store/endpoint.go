@@ -79,31 +79,36 @@ func (c conn) enrol(ctx context.Context, e Enrolment, labels string, now time.Ti
 	if uses == 0 || micros(now) >= expires {
 		return Enrolled{}, fmt.Errorf("enrolment token has expired or is used up: %w", ErrUnauthenticated)
 	}
-	who.ID, who.New = ids.New(now), true
 	if _, err := c.exec(ctx, `UPDATE enrolment_token SET uses = uses - 1 WHERE hash = $1 AND uses > 0`, e.Token[:]); err != nil {
 		return who, fmt.Errorf("use enrolment token: %w", err)
 	}
-	if err := c.insertEndpoint(ctx, who.ID, tenant, e, labels, now); err != nil {
+	if who.ID, err = c.insertEndpoint(ctx, tenant, e, labels, now); err != nil {
 		return who, err
 	}
+	who.New = true
 	id := ids.Format("E", who.ID)
 	return who, c.note(ctx, now, "endpoint.enrolled", id, "tenant:"+who.Tenant, map[string]any{"endpoint": id, "tenant": who.Tenant})
 }
 
-func (c conn) insertEndpoint(ctx context.Context, id, tenant int64, e Enrolment, labels string, now time.Time) error {
-	_, err := c.exec(ctx, `INSERT INTO endpoint (id, tenant, secret, labels, domain, rss, sandbox, name, agent_version, enrolled)
-		VALUES ($1, $2, $3, $4, $5, 0, '', $6, $7, $8)`, id, tenant, e.Secret[:], labels, e.Domain, e.Name, e.AgentVersion, micros(now))
-	if err != nil {
-		return fmt.Errorf("insert endpoint: %w", err)
+// insertEndpoint finds the endpoint an id that is free: of those who enrol in one
+// millisecond two may draw the same.
+func (c conn) insertEndpoint(ctx context.Context, tenant int64, e Enrolment, labels string, now time.Time) (id int64, err error) {
+	for inserted := int64(0); inserted == 0; {
+		id = ids.New(now)
+		inserted, err = c.exec(ctx, `INSERT INTO endpoint (id, tenant, secret, labels, domain, rss, sandbox, name, agent_version, enrolled)
+			VALUES ($1, $2, $3, $4, $5, 0, '', $6, $7, $8) ON CONFLICT (id) DO NOTHING`, id, tenant, e.Secret[:], labels, e.Domain, e.Name, e.AgentVersion, micros(now))
+		if err != nil {
+			return 0, fmt.Errorf("insert endpoint: %w", err)
+		}
 	}
 	for _, p := range e.Products {
 		_, err := c.exec(ctx, `INSERT INTO installation (product, endpoint, version, digest, healthy, crashes, last_seen, goodbye)
 			VALUES ($1, $2, '', '', FALSE, 0, 0, FALSE) ON CONFLICT (product, endpoint) DO NOTHING`, p, id)
 		if err != nil {
-			return fmt.Errorf("insert installation of %s: %w", p, err)
+			return 0, fmt.Errorf("insert installation of %s: %w", p, err)
 		}
 	}
-	return nil
+	return id, nil
 }
 
 // Endpoint is all that is known of an endpoint.
