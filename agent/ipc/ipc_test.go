@@ -111,3 +111,18 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func TestKilledPeerThatHadNotReadAllIsNoError(t *testing.T) {
+	ours, file, err := Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := Status{Products: []Product{}}
+	if err := ours.Send(Message{Status: &st}); err != nil {
+		t.Fatal(err)
+	}
+	file.Close() // with a message unread
+	if err := Serve(t.Context(), ours, nil); err != nil {
+		t.Errorf("serve: %v", err)
+	}
+}

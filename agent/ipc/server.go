@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"syscall"
 )
 
 // Handler answers link's requests; calls may overlap, because a Stage takes as
@@ -31,7 +32,8 @@ func Serve(ctx context.Context, conn *Conn, h Handler) error {
 	slots := make(chan struct{}, maxOverlap)
 	for {
 		m, err := conn.Receive()
-		if errors.Is(err, io.EOF) || ctx.Err() != nil {
+		// A killed peer that had not read all resets the connection.
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {

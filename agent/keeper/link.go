@@ -83,8 +83,7 @@ func (k *Keeper) runLink(ctx context.Context) error {
 	stop()
 	wg.Wait()
 	<-p.done
-	_, how := p.outcome()
-	return fmt.Errorf("link: %s", how)
+	return fmt.Errorf("link: %v", p.cmd.ProcessState) // what it had to say is in the log
 }
 
 func (k *Keeper) pushStatus(ctx context.Context, conn *ipc.Conn) {
