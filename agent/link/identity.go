@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/headgate/headgate/internal/atomicfile"
 )
@@ -95,9 +96,32 @@ func openCounter(dir string) (*counter, error) {
 
 func (c *counter) next() (int64, error) {
 	n := c.last + 1
-	if err := atomicfile.Write(c.path, []byte(strconv.FormatInt(n, 10)+"\n"), 0o600); err != nil {
+	// Always as long: a full disk has room to write it over, and an endpoint with a
+	// full disk must be able to say so. Less than a sector is not torn.
+	b := fmt.Appendf(nil, "%019d\n", n)
+	err := atomicfile.Write(c.path, b, 0o600)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		err = overwrite(c.path, b)
+	}
+	if err != nil {
 		return 0, fmt.Errorf("count beacon %d: %w", n, err)
 	}
 	c.last = n
 	return n, nil
+}
+
+// overwrite writes over a file of the same length.
+func overwrite(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close() // what was written is synced before
+	if st, err := f.Stat(); err != nil || st.Size() != int64(len(b)) {
+		return fmt.Errorf("write over %s: it is not of %d bytes: %w", path, len(b), errors.Join(err, syscall.ENOSPC))
+	}
+	if _, err := f.WriteAt(b, 0); err != nil {
+		return err
+	}
+	return f.Sync()
 }

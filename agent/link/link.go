@@ -268,7 +268,7 @@ func (l *link) failed(b *backoff.ExponentialBackOff, err error, most time.Durati
 	}
 	pause := b.NextBackOff()
 	if most > 0 {
-		pause = min(pause, max(l.MinBackoff, Jitter(most, 0.1, l.rnd.Float64())))
+		pause = min(pause, Jitter(max(l.MinBackoff, most), 0.1, l.rnd.Float64()))
 	}
 	return pause
 }
@@ -302,6 +302,9 @@ func (l *link) refresh(ctx context.Context, first bool) func() {
 		if errors.Is(err, tuf.ErrNotFound) { // nothing is rolled out yet
 			err = nil
 		}
+	}
+	if errors.Is(err, tuf.ErrExpired) { // either may be at fault
+		err = fmt.Errorf("%w; the clock here says %s", err, time.Now().UTC().Format(time.RFC3339))
 	}
 	return func() {
 		now := time.Now()
