@@ -116,3 +116,18 @@ func settles(beacons []store.BeaconReport) bool {
 	}
 	return false
 }
+
+// Enrolments is what NewEnrolments needs of the store.
+type Enrolments interface {
+	EnrolAll(ctx context.Context, all []store.Enrolment, now time.Time) ([]store.EnrolAnswer, error)
+}
+
+// NewEnrolments makes the collector of enrolments: a fleet that is rolled out
+// enrols at once.
+func NewEnrolments(depth int, e Enrolments, now func() time.Time) *Collector[store.Enrolment, store.EnrolAnswer] {
+	return NewCollector(depth, func(ctx context.Context, all []store.Enrolment) ([]store.EnrolAnswer, error) {
+		ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+		defer cancel()
+		return e.EnrolAll(ctx, all, now())
+	})
+}

@@ -55,10 +55,10 @@ func (s agentService) Enrol(ctx context.Context, req *connect.Request[headgatev1
 	if err != nil {
 		return nil, err
 	}
-	got, err := s.store.Enrol(ctx, store.Enrolment{
+	got, err := s.enrolments.Do(ctx, store.Enrolment{
 		Token: token, Secret: secret, Name: m.Name, Labels: m.Labels, Domain: m.FailureDomain, Products: m.Products, AgentVersion: m.AgentVersion,
-	}, s.cfg.Now())
-	if errors.Is(err, store.ErrUnauthenticated) {
+	})
+	if errors.Is(got.Err, store.ErrUnauthenticated) {
 		return nil, connect.NewError(connect.CodeUnauthenticated, errors.New("enrolment_token: unknown, expired or used up"))
 	}
 	if err != nil {

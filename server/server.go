@@ -42,18 +42,19 @@ const (
 
 // Server is one Headgate server. New makes it, Start opens it, Stop ends it.
 type Server struct {
-	cfg       Config
-	cert      tls.Certificate
-	keys      keys
-	store     *store.Store
-	decider   *control.Decider
-	sweeper   *control.Sweeper
-	requests  *control.Requests
-	publisher *control.Publisher
-	jobs      *control.Jobs
-	files     *files
-	metrics   *metrics
-	skews     *skews
+	cfg        Config
+	cert       tls.Certificate
+	keys       keys
+	store      *store.Store
+	decider    *control.Decider
+	sweeper    *control.Sweeper
+	requests   *control.Requests
+	enrolments *control.Collector[store.Enrolment, store.EnrolAnswer]
+	publisher  *control.Publisher
+	jobs       *control.Jobs
+	files      *files
+	metrics    *metrics
+	skews      *skews
 
 	listener net.Listener
 	http     *http.Server
@@ -129,6 +130,7 @@ func (s *Server) Start(ctx context.Context) (err error) {
 	s.cancel = cancel
 	s.watches, s.unwatch = context.WithCancel(context.WithoutCancel(ctx))
 	s.loops.Go(func() { s.requests.Run(loops) })
+	s.loops.Go(func() { s.enrolments.Run(loops) })
 	s.loops.Go(func() { s.decider.Run(loops) })
 	s.loops.Go(func() { s.sweeper.Run(loops) })
 	s.loops.Go(func() { s.files.run(loops) })
@@ -181,6 +183,7 @@ func (s *Server) wire(ctx context.Context) error {
 	}}
 	s.requests = control.NewRequests(c.Queue, s.store, c.Now, s.decider.Grain, s.decider.Wake)
 	s.requests.Observe = s.metrics.observeBatch
+	s.enrolments = control.NewEnrolments(c.Queue, s.store, c.Now)
 	s.metrics.watch(s)
 	s.http = &http.Server{
 		Handler: s.handler(), ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),

@@ -250,13 +250,7 @@ type batchEntry struct {
 
 // batchDraft drafts the ledger entry of all facts noted.
 func batchDraft(kind string, members []string, noted map[int64]map[string]int64) (ledger.Draft, error) {
-	slices.Sort(members)
-	h := sha256.New()
-	for _, m := range members {
-		h.Write([]byte(m))
-		h.Write([]byte{'\n'})
-	}
-	e := batchEntry{Members: hex.EncodeToString(h.Sum(nil)), Rollouts: map[string]map[string]int64{}}
+	e := batchEntry{Members: digestOf(members), Rollouts: map[string]map[string]int64{}}
 	subject := ""
 	for id, n := range noted {
 		if len(n) == 0 {
@@ -269,6 +263,17 @@ func batchDraft(kind string, members []string, noted map[int64]map[string]int64)
 		subject = "rollouts"
 	}
 	return ledger.New(kind, subject, "server", e)
+}
+
+// digestOf is the digest of facts, one a line, sorted.
+func digestOf(members []string) string {
+	slices.Sort(members)
+	h := sha256.New()
+	for _, m := range members {
+		h.Write([]byte(m))
+		h.Write([]byte{'\n'})
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // subjectOf names a rollout as the ledger does.

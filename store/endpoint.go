@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,103 +12,6 @@ import (
 	"github.com/headgate/headgate/health"
 	"github.com/headgate/headgate/internal/ids"
 )
-
-// Enrolment is an endpoint's wish to exist. The caller has checked the limits
-// of package fleet.
-type Enrolment struct {
-	Token        Hash // of the tenant's enrolment token
-	Secret       Hash // of the endpoint's own secret
-	Name         string
-	Labels       fleet.Labels
-	Domain       string // failure domain; empty is none
-	Products     []string
-	AgentVersion string
-}
-
-// Enrolled says who an endpoint is.
-type Enrolled struct {
-	ID     int64
-	Tenant string // name
-	New    bool   // false: a repeat
-}
-
-// Enrol makes an endpoint. A repeat with the same secret in the same tenant
-// returns the same endpoint and uses nothing up, even after the token has
-// expired. ErrUnauthenticated if the token is unknown, expired or used up.
-func (s *Store) Enrol(ctx context.Context, e Enrolment, now time.Time) (who Enrolled, err error) {
-	if e.Labels == nil {
-		e.Labels = fleet.Labels{}
-	}
-	labels, err := json.Marshal(e.Labels) // sorted by key
-	if err != nil {
-		return Enrolled{}, fmt.Errorf("enrol endpoint: labels: %w", err)
-	}
-	err = s.inWrite(ctx, "enrol endpoint", func(c conn) error {
-		who, err = c.enrol(ctx, e, string(labels), now)
-		return err
-	})
-	return who, err
-}
-
-func (c conn) enrol(ctx context.Context, e Enrolment, labels string, now time.Time) (Enrolled, error) {
-	var tenant, uses, expires int64
-	var who Enrolled
-	// The token's row is the lock of all who enrol with it.
-	err := c.row(ctx, `SELECT tenant, uses, expires FROM enrolment_token WHERE hash = $1`+c.s.dialect.lock, e.Token[:]).Scan(&tenant, &uses, &expires)
-	if errors.Is(err, sql.ErrNoRows) {
-		return who, fmt.Errorf("enrolment token: %w", ErrUnauthenticated)
-	}
-	if err != nil {
-		return who, fmt.Errorf("find enrolment token: %w", err)
-	}
-	if err := c.row(ctx, `SELECT name FROM tenant WHERE id = $1`, tenant).Scan(&who.Tenant); err != nil {
-		return who, fmt.Errorf("find tenant: %w", err)
-	}
-	var of int64
-	err = c.row(ctx, `SELECT id, tenant FROM endpoint WHERE secret = $1`, e.Secret[:]).Scan(&who.ID, &of)
-	if err == nil && of == tenant {
-		return who, nil
-	}
-	if err == nil {
-		return Enrolled{}, fmt.Errorf("this secret is another tenant's endpoint: %w", ErrUnauthenticated)
-	}
-	if !errors.Is(err, sql.ErrNoRows) {
-		return who, fmt.Errorf("find endpoint: %w", err)
-	}
-	if uses == 0 || micros(now) >= expires {
-		return Enrolled{}, fmt.Errorf("enrolment token has expired or is used up: %w", ErrUnauthenticated)
-	}
-	if _, err := c.exec(ctx, `UPDATE enrolment_token SET uses = uses - 1 WHERE hash = $1 AND uses > 0`, e.Token[:]); err != nil {
-		return who, fmt.Errorf("use enrolment token: %w", err)
-	}
-	if who.ID, err = c.insertEndpoint(ctx, tenant, e, labels, now); err != nil {
-		return who, err
-	}
-	who.New = true
-	id := ids.Format("E", who.ID)
-	return who, c.note(ctx, now, "endpoint.enrolled", id, "tenant:"+who.Tenant, map[string]any{"endpoint": id, "tenant": who.Tenant})
-}
-
-// insertEndpoint finds the endpoint an id that is free: of those who enrol in one
-// millisecond two may draw the same.
-func (c conn) insertEndpoint(ctx context.Context, tenant int64, e Enrolment, labels string, now time.Time) (id int64, err error) {
-	for inserted := int64(0); inserted == 0; {
-		id = ids.New(now)
-		inserted, err = c.exec(ctx, `INSERT INTO endpoint (id, tenant, secret, labels, domain, rss, sandbox, name, agent_version, enrolled)
-			VALUES ($1, $2, $3, $4, $5, 0, '', $6, $7, $8) ON CONFLICT (id) DO NOTHING`, id, tenant, e.Secret[:], labels, e.Domain, e.Name, e.AgentVersion, micros(now))
-		if err != nil {
-			return 0, fmt.Errorf("insert endpoint: %w", err)
-		}
-	}
-	for _, p := range e.Products {
-		_, err := c.exec(ctx, `INSERT INTO installation (product, endpoint, version, digest, healthy, crashes, last_seen, goodbye)
-			VALUES ($1, $2, '', '', FALSE, 0, 0, FALSE) ON CONFLICT (product, endpoint) DO NOTHING`, p, id)
-		if err != nil {
-			return 0, fmt.Errorf("insert installation of %s: %w", p, err)
-		}
-	}
-	return id, nil
-}
 
 // Endpoint is all that is known of an endpoint.
 type Endpoint struct {

@@ -35,6 +35,7 @@ func Run(t *testing.T, newDSN func(testing.TB) string) {
 		{"RolloutsGoForwardOnly", forwardOnly},
 		{"StartIsIdempotent", startTwice},
 		{"EnrolmentIsIdempotentAndLimited", enrolment},
+		{"EnrolmentsOfOneCommitDoNotHarmEachOther", enrolTogether},
 		{"AccountsAreKept", accounts},
 		{"ArtifactIsWholeOrAbsent", artifacts},
 		{"RepositoryCommitsAllOrNothing", repository},
