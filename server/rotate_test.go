@@ -90,7 +90,7 @@ func (w *world) inLedger(kind string, words ...string) {
 	last := ""
 	for _, e := range res.Msg.Entries {
 		if e.Kind == kind {
-			last = string(e.Body)
+			last = e.Body
 		}
 	}
 	for _, word := range words {

@@ -68,5 +68,5 @@ func (r *logRelay) pass(line []byte) {
 			attrs = append(attrs, slog.Any(k, m[k]))
 		}
 	}
-	r.log.LogAttrs(context.Background(), level, text, attrs...)
+	r.log.LogAttrs(context.Background(), level, text, attrs...) //nolint:sloglint // link's own constant message, passed on
 }

@@ -210,7 +210,7 @@ func (s *Server) Stop() error {
 		done := make(chan error, 1)
 		go func() { done <- s.cmd.Wait() }()
 		select {
-		case <-done:
+		case <-done: //nolint:errcheck // its status says how it was asked to stop, no more
 		case <-time.After(20 * time.Second):
 			err = errors.Join(err, s.cmd.Process.Kill(), <-done)
 		}

@@ -52,7 +52,7 @@ func measureCheck(ctx context.Context, s settings, t *table) error {
 	if err != nil {
 		return err
 	}
-	defer func() { bare.Process.Signal(syscall.SIGTERM); bare.Wait() }()
+	defer end(bare)
 	check := func(host string) call {
 		return call{
 			request: fmt.Appendf(nil, "GET /tuf/timestamp.json HTTP/1.1\r\nHost: %s\r\nIf-None-Match: %s\r\n\r\n", host, etag),
@@ -97,6 +97,14 @@ func startBare(ctx context.Context, etag string, body []byte) (*exec.Cmd, string
 	}
 	addr, err := bufio.NewReader(out).ReadString('\n')
 	return c, strings.TrimSpace(addr), err
+}
+
+// end asks a process to end and waits for it.
+func end(c *exec.Cmd) {
+	c.Process.Signal(syscall.SIGTERM)
+	if err := c.Wait(); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %s ended: %v\n", c.Path, err)
+	}
 }
 
 // perCall is the processor time of one call under load.
@@ -332,7 +340,7 @@ func measureAgent(ctx context.Context, s settings, t *table) error {
 	if err := agent.Start(); err != nil {
 		return fmt.Errorf("start the agent: %w", err)
 	}
-	defer func() { agent.Process.Signal(syscall.SIGTERM); agent.Wait() }()
+	defer end(agent)
 	if err := r.agentProven(ctx, s); err != nil {
 		return err
 	}
