@@ -15,7 +15,7 @@ import (
 // told to the operator at both ends, and what runs, runs.
 func TestClockFarOffIsToldAndInstallsNothingExpired(t *testing.T) {
 	t.Parallel()
-	s := fleet(t, 1, nil)
+	s := running(t, 1, nil)
 	a := s.agents[0]
 	old := a.engine()
 	s.server.stop()

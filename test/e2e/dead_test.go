@@ -20,7 +20,7 @@ func TestDeadServerActivatesNothingStopsNothingAndGoesOn(t *testing.T) {
 }
 
 func deadServer(t *testing.T, change map[string]any) {
-	s := fleet(t, 3, change)
+	s := running(t, 3, change)
 	s.publish("1.1.0", good)
 	s.rollOut("1.1.0", policy(map[string]any{"probation": "2s"}))
 	until(t, "the first endpoint is exposed", func() bool { return s.show("R-2").Counts.Exposed == 1 })

@@ -48,7 +48,7 @@ func fill(t *testing.T, path string) {
 // and nothing else.
 func TestFullDiskOnAnEndpointStopsTheUpdateAndSaysSo(t *testing.T) {
 	t.Parallel()
-	s := fleet(t, 1, nil, func(s *site) { smallDisk(t, filepath.Join(s.dir, "agent0"), "4m") })
+	s := running(t, 1, nil, func(s *site) { smallDisk(t, filepath.Join(s.dir, "agent0"), "4m") })
 	a := s.agents[0]
 	old := a.engine()
 	filler := filepath.Join(a.home, "filler")
@@ -82,7 +82,7 @@ func TestFullDiskOnAnEndpointStopsTheUpdateAndSaysSo(t *testing.T) {
 // goes on when there is room.
 func TestFullDiskOnTheServerHalfAppliesNothingAndGoesOn(t *testing.T) {
 	t.Parallel()
-	s := fleet(t, 3, nil)
+	s := running(t, 3, nil)
 	s.server.stop()
 	// The same server, on a disk that is about to be full.
 	data := filepath.Join(s.dir, "small")

@@ -16,7 +16,7 @@ import (
 func TestHaltStopsGrantsInFlightAndTwoOperatorsResume(t *testing.T) {
 	t.Parallel()
 	var w *wire
-	s := fleet(t, 5, nil, func(s *site) { w = wired(s) })
+	s := running(t, 5, nil, func(s *site) { w = wired(s) })
 	const life = 2 * time.Second
 	first, answered, asked := s.agents[0], s.agents[1], s.agents[2]
 	halted := make(chan struct{})

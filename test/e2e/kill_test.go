@@ -30,7 +30,7 @@ func TestKilledAgentRunsExactlyOneEngineAndCountsOnce(t *testing.T) {
 
 func chaos(t *testing.T, seed uint64, rounds int) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	s := fleet(t, 1, nil)
+	s := running(t, 1, nil)
 	a := s.agents[0]
 	stop := watchForTwo(t, a)
 	defer stop()

@@ -13,7 +13,7 @@ import (
 func TestEndpointUnpluggedAfterItsGrantCountsAsSilentAndStopsTheRollout(t *testing.T) {
 	t.Parallel()
 	var w *wire
-	s := fleet(t, 3, nil, func(s *site) { w = wired(s) })
+	s := running(t, 3, nil, func(s *site) { w = wired(s) })
 	var out atomic.Pointer[agent] // the one that was granted first, and has no cable since
 	unplugged := func(r *http.Request) bool { a := out.Load(); return a != nil && a.from(r) }
 	w.set(func(r *http.Request) bool { return !unplugged(r) }, func(r *http.Response) bool {
@@ -53,7 +53,7 @@ func TestEndpointUnpluggedAfterItsGrantCountsAsSilentAndStopsTheRollout(t *testi
 // and what it reports stops the rollout.
 func TestEngineThatFallsSilentIsRevertedAndStopsTheRollout(t *testing.T) {
 	t.Parallel()
-	s := fleet(t, 2, nil)
+	s := running(t, 2, nil)
 	s.publish("1.1.0", good)
 	s.rollOut("1.1.0", policy(map[string]any{"probation": "30s"}))
 	var a *agent

@@ -339,8 +339,8 @@ func (a *agent) logged(text string) int {
 	return bytes.Count(b, []byte(text))
 }
 
-// fleet founds a site whose n agents run 1.0.0, proven by R-1.
-func fleet(t *testing.T, n int, change map[string]any, before ...func(*site)) *site {
+// running founds a site whose n agents run 1.0.0, proven by R-1.
+func running(t *testing.T, n int, change map[string]any, before ...func(*site)) *site {
 	t.Helper()
 	s := newSite(t, change)
 	for _, f := range before {

@@ -70,7 +70,7 @@ func (a *agent) from(r *http.Request) bool {
 func TestGrantLostWithItsServerIsCountedOnceAndUsedOnce(t *testing.T) {
 	t.Parallel()
 	var w *wire
-	s := fleet(t, 1, nil, func(s *site) { w = wired(s) })
+	s := running(t, 1, nil, func(s *site) { w = wired(s) })
 	a := s.agents[0]
 	old := a.engine()
 	dead := make(chan bool, 1)
@@ -110,7 +110,7 @@ func TestGrantLostWithItsServerIsCountedOnceAndUsedOnce(t *testing.T) {
 func TestGrantHeardFromADyingServerIsUsedOnceAndReportedLater(t *testing.T) {
 	t.Parallel()
 	var w *wire
-	s := fleet(t, 1, nil, func(s *site) { w = wired(s) })
+	s := running(t, 1, nil, func(s *site) { w = wired(s) })
 	a := s.agents[0]
 	old := a.engine()
 	var once sync.Once
