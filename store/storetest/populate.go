@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -12,9 +13,13 @@ import (
 	"github.com/headgate/headgate/store"
 )
 
-// populateRows is how many endpoints one statement inserts: 6 parameters each,
-// and 8 for the installations, within every engine's limit.
-const populateRows = 500
+// populateRows is how many endpoints one statement inserts: SQLite takes a time
+// quadratic in the number of parameters. populateCommit is how many one
+// transaction does.
+const (
+	populateRows   = 40
+	populateCommit = 20000
+)
 
 // Secret is the secret of the i-th endpoint that Populate made.
 func Secret(i int) [32]byte {
@@ -36,8 +41,8 @@ func Populate(ctx context.Context, s *store.Store, tenant, product string, n int
 	for i := range out {
 		out[i] = base + int64(i)<<22
 	}
-	for from := 0; from < n; from += populateRows {
-		if err := populateChunk(ctx, s, of, product, out, from, min(from+populateRows, n), now); err != nil {
+	for from := 0; from < n; from += populateCommit {
+		if err := populateChunk(ctx, s, of, product, out, from, min(from+populateCommit, n), now); err != nil {
 			return nil, fmt.Errorf("populate endpoints from %d: %w", from, err)
 		}
 	}
@@ -45,6 +50,20 @@ func Populate(ctx context.Context, s *store.Store, tenant, product string, n int
 }
 
 func populateChunk(ctx context.Context, s *store.Store, tenant int64, product string, all []int64, from, to int, now time.Time) error {
+	tx, err := s.DB().BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	for ; from < to; from += populateRows {
+		if err := populateSome(ctx, tx, tenant, product, all, from, min(from+populateRows, to), now); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+func populateSome(ctx context.Context, tx *sql.Tx, tenant int64, product string, all []int64, from, to int, now time.Time) error {
 	var endpoints, installations strings.Builder
 	var a, b []any
 	for i := from; i < to; i++ {
@@ -57,18 +76,11 @@ func populateChunk(ctx context.Context, s *store.Store, tenant int64, product st
 		fmt.Fprintf(&installations, "%s($%d, $%d, '', '', TRUE, 0, $%d, FALSE)", comma(i > from), k+1, k+2, k+3)
 		b = append(b, product, all[i], now.UnixMicro())
 	}
-	tx, err := s.DB().BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
 	if _, err := tx.ExecContext(ctx, `INSERT INTO endpoint (id, tenant, secret, labels, domain, rss, sandbox, name, agent_version, enrolled) VALUES `+endpoints.String(), a...); err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, `INSERT INTO installation (product, endpoint, version, digest, healthy, crashes, last_seen, goodbye) VALUES `+installations.String(), b...); err != nil {
-		return err
-	}
-	return tx.Commit()
+	_, err := tx.ExecContext(ctx, `INSERT INTO installation (product, endpoint, version, digest, healthy, crashes, last_seen, goodbye) VALUES `+installations.String(), b...)
+	return err
 }
 
 func comma(yes bool) string {

@@ -125,6 +125,7 @@ func perCall(ctx context.Context, s settings, addr string, c call, cpu func() (t
 // of processor time, how many a window of 100 let through, bytes of the server.
 type fleetFigures struct {
 	pairs, held float64
+	each        cost // of a pair
 	through     int64
 	memory      int64
 }
@@ -152,7 +153,7 @@ func measureFleet(ctx context.Context, s settings, e engine, dsn string, n int) 
 	if err != nil {
 		return f, err
 	}
-	f.held = float64(pairs) / cpu.Seconds()
+	f.held = float64(pairs) / cpu.total().Seconds()
 	if _, err := r.headgate(ctx, s.headgate, "rollout", "halt", "R-1", "--why", "bench"); err != nil {
 		return f, err
 	}
@@ -166,13 +167,15 @@ func measureFleet(ctx context.Context, s settings, e engine, dsn string, n int) 
 	if err != nil {
 		return f, err
 	}
-	f.pairs = float64(pairs) / cpu.Seconds()
+	f.pairs = float64(pairs) / cpu.total().Seconds()
+	f.each = cost{cpu.server / time.Duration(pairs), cpu.database / time.Duration(pairs)}
 	f.memory, err = rssOf([]int{r.server.Process.Pid})
 	return f, err
 }
 
-// token is the i-th endpoint's.
+// token is that of the i-th endpoint to ask.
 func (r *rig) token(i int) string {
+	i = r.order[i]
 	secret := storetest.Secret(i)
 	return "hge_" + strings.TrimPrefix(ids.Format("E", r.ids[i]), "E-") + "_" + base64.RawURLEncoding.EncodeToString(secret[:])
 }
@@ -210,7 +213,7 @@ func (r *rig) ready(ctx context.Context, s settings, rollout int64) error {
 }
 
 // ask has endpoints from..to ask for a grant, all at once, and counts who got one.
-func (r *rig) ask(ctx context.Context, s settings, digest string, rollout int64, from, to int) (granted int64, cpu time.Duration, err error) {
+func (r *rig) ask(ctx context.Context, s settings, digest string, rollout int64, from, to int) (granted int64, cpu cost, err error) {
 	var yes atomic.Int64
 	calls := make([]call, 0, to-from)
 	for i := from; i < to; i++ {
@@ -238,21 +241,21 @@ func grantAnswer(status int, body []byte) (*headgatev1.GrantResponse, error) {
 }
 
 // timed is the processor time that f costs the server and its database.
-func (r *rig) timed(f func() error) (time.Duration, error) {
+func (r *rig) timed(f func() error) (cost, error) {
 	before, err := r.cpu()
 	if err != nil {
-		return 0, err
+		return cost{}, err
 	}
 	if err := f(); err != nil {
-		return 0, err
+		return cost{}, err
 	}
 	after, err := r.cpu()
-	return after - before, err
+	return cost{after.server - before.server, after.database - before.database}, err
 }
 
 // grantAndProve has n endpoints ask, be granted, and report health, each on its
 // connection right after its grant.
-func (r *rig) grantAndProve(ctx context.Context, s settings, digest string, rollout int64, n int) (time.Duration, error) {
+func (r *rig) grantAndProve(ctx context.Context, s settings, digest string, rollout int64, n int) (cost, error) {
 	var mu sync.Mutex // guards beacons
 	var beacons []call
 	var proven atomic.Int64
@@ -263,7 +266,7 @@ func (r *rig) grantAndProve(ctx context.Context, s settings, digest string, roll
 			Attempt: &headgatev1.Attempt{Rollout: rollout, Digest: digest, State: headgatev1.AttemptState_ATTEMPT_STATE_PROVEN, AgeUs: 2000},
 		}}, Vitals: &headgatev1.Vitals{CpuUs: 1e6, RssBytes: 40 << 20, UptimeUs: 1e9}})
 		if err != nil {
-			return 0, err
+			return cost{}, err
 		}
 		report := call{post(r.addr, headgatev1connect.AgentServiceBeaconProcedure, r.token(i), beacon), func(status int, body []byte) error {
 			if status != http.StatusOK {
@@ -291,7 +294,7 @@ func (r *rig) grantAndProve(ctx context.Context, s settings, digest string, roll
 		return err
 	})
 	if err != nil {
-		return 0, err
+		return cost{}, err
 	}
 	return cpu, r.counted(ctx, s, rollout, n)
 }

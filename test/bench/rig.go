@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +31,7 @@ type rig struct {
 	dsn    string
 	db     int // process of the database; 0 if it is in the server
 	ids    []int64
+	order  []int // of the endpoints, shuffled: a fleet does not ask in the order in which it enrolled
 }
 
 // newRig starts a server on a database, publishes a release and enrols n
@@ -39,11 +41,11 @@ func newRig(ctx context.Context, s settings, dsn string, db, n int) (r *rig, err
 	if r.dir, err = os.MkdirTemp("", "headgate-bench-"); err != nil {
 		return nil, err
 	}
-	defer func() {
+	defer func(r *rig) {
 		if err != nil {
 			r.stop()
 		}
-	}()
+	}(r)
 	if err := r.start(ctx, s.headgate); err != nil {
 		return nil, err
 	}
@@ -58,8 +60,26 @@ func newRig(ctx context.Context, s settings, dsn string, db, n int) (r *rig, err
 		return nil, err
 	}
 	defer st.Close()
-	r.ids, err = storetest.Populate(ctx, st, "bench", product, n, time.Now())
-	return r, err
+	if r.ids, err = storetest.Populate(ctx, st, "bench", product, n, time.Now()); err != nil {
+		return nil, err
+	}
+	r.order = rand.New(rand.NewPCG(1, 2)).Perm(n)
+	return r, settle(ctx, st)
+}
+
+// settle has the database do now what the bulk load left to be done, so that it
+// is not charged to what is measured.
+func settle(ctx context.Context, st *store.Store) error {
+	texts := []string{`PRAGMA wal_checkpoint(TRUNCATE)`}
+	if st.Dialect() == "postgres" {
+		texts = []string{`VACUUM (ANALYZE)`, `CHECKPOINT`}
+	}
+	for _, text := range texts {
+		if _, err := st.DB().ExecContext(ctx, text); err != nil {
+			return fmt.Errorf("%s: %w", text, err)
+		}
+	}
+	return nil
 }
 
 // start runs the server and waits until it says where it is.
@@ -162,11 +182,16 @@ func (r *rig) rollout(ctx context.Context, bin string, window int) (digest strin
 	return list.Releases[0].Digest, nil
 }
 
+// cost is processor time. SQLite's is in the server's.
+type cost struct{ server, database time.Duration }
+
+func (c cost) total() time.Duration { return c.server + c.database }
+
 // cpu is the processor time of the server and its database so far.
-func (r *rig) cpu() (time.Duration, error) {
-	pids := []int{r.server.Process.Pid}
-	if r.db != 0 {
-		pids = append(pids, family(r.db)...)
+func (r *rig) cpu() (c cost, err error) {
+	if c.server, err = cpuOf([]int{r.server.Process.Pid}); err != nil || r.db == 0 {
+		return c, err
 	}
-	return cpuOf(pids)
+	c.database, err = cpuOf(family(r.db))
+	return c, err
 }

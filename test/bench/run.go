@@ -87,7 +87,7 @@ func measureEngine(ctx context.Context, s settings, e engine, t *table) error {
 		if err != nil {
 			return fmt.Errorf("%d endpoints: %w", n, err)
 		}
-		t.add(fmt.Sprintf("%s, %d enrolled: grant + outcome, durable", e.name, n), fmt.Sprintf("%.0f /CPU-s (%.0f µs)", m.pairs, 1e6/m.pairs),
+		t.add(fmt.Sprintf("%s, %d enrolled: grant + outcome, durable", e.name, n), fmt.Sprintf("%.0f /CPU-s (%s)", m.pairs, m.each),
 			fmt.Sprintf("goal %.0f", e.goal), fmt.Sprintf("%.2f", m.pairs/e.goal))
 		t.add(fmt.Sprintf("%s, %d enrolled: ask that must wait", e.name, n), fmt.Sprintf("%.0f /CPU-s (%.0f µs)", m.held, 1e6/m.held), "half a grant + outcome", fmt.Sprintf("%.2f", m.held/m.pairs/2))
 		if i == 0 {
@@ -99,6 +99,15 @@ func measureEngine(ctx context.Context, s settings, e engine, t *table) error {
 		t.add(fmt.Sprintf("%s: memory of the server for each more enrolled endpoint", e.name), fmt.Sprintf("%.0f B", (float64(m.memory)-firstMemory)/float64(n-s.endpoints[0])), "", "")
 	}
 	return nil
+}
+
+// String says where the time went.
+func (c cost) String() string {
+	us := func(d time.Duration) float64 { return float64(d) / 1e3 }
+	if c.database == 0 {
+		return fmt.Sprintf("%.0f µs", us(c.server))
+	}
+	return fmt.Sprintf("%.0f µs, %.0f of it PostgreSQL", us(c.total()), us(c.database))
 }
 
 // median is the middle of an odd number of values.
