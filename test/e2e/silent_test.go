@@ -55,11 +55,11 @@ func TestEngineThatFallsSilentIsRevertedAndStopsTheRollout(t *testing.T) {
 	t.Parallel()
 	s := running(t, 2, nil)
 	s.publish("1.1.0", good)
-	s.rollOut("1.1.0", policy(map[string]any{"probation": "30s"}))
+	s.rollOut("1.1.0", policy(map[string]any{"probation": "60s"}))
 	var a *agent
-	until(t, "one is in probation", func() bool {
+	until(t, "one is in probation, and its engine works", func() bool {
 		for _, x := range s.agents {
-			if x.logged(`"release activated"`) == 2 {
+			if x.show().runs() == "1.1.0" {
 				a = x
 			}
 		}
