@@ -148,15 +148,44 @@ func killUnderLoad(t *testing.T, database string) {
 		for _, d := range some {
 			d.move("http://" + addr)
 		}
-		timer := time.AfterFunc(8*time.Millisecond<<min(i, 4), func() { cmd.Process.Kill(); cancel() })
+		// In the middle of the load, however fast the machine is just now.
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			a.await(ctx, a.confirmed()+3+5*i)
+			cmd.Process.Kill()
+			cancel()
+		}()
 		a.load(ctx, some, id, digest)
-		timer.Stop()
 		cancel()
+		<-done
 		if err := cmd.Wait(); err == nil {
 			t.Error("the server process ended by itself")
 		}
 	}
 	a.verify(t, cfg, id)
+}
+
+// confirmed is how many grants and outcomes the server has confirmed.
+func (a *acked) confirmed() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.granted) + len(a.proven)
+}
+
+// await waits until so many are confirmed, or for half a minute.
+func (a *acked) await(ctx context.Context, n int) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for a.confirmed() < n {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // move has a device speak to another address.
