@@ -57,6 +57,17 @@ func (l Labels) Segments() []string {
 	return out
 }
 
+// Match tells whether the labels have every label of a segment. No labels are
+// no segment: they match nobody.
+func (l Labels) Match(segment Labels) bool {
+	for k, v := range segment {
+		if got, ok := l[k]; !ok || got != v {
+			return false
+		}
+	}
+	return len(segment) > 0
+}
+
 // Rank is an endpoint's place in line under a rollout's seed: random, the same
 // for everyone who computes it, independent between seeds, and not for the
 // endpoint to choose, since the server made the id before the seed existed.

@@ -7,8 +7,9 @@ import (
 )
 
 // Where each bound is computed by another formula: gonum v0.17's inverse beta is
-// good to 1e-10 in the complement form below and wrong near 1e-16; its inverse
-// gamma slows down above 1e5 counts, where Wilson-Hilferty is exact to 1e-6.
+// wrong near 1e-16 even in the complement form below, and now and then before,
+// so it is checked; its inverse gamma slows down above 1e5 counts, where
+// Wilson-Hilferty is exact to 1e-6.
 const (
 	tinyDelta  = 1e-10
 	exactTrial = 20000
@@ -32,8 +33,17 @@ func UpperRate(failed, n int64, delta float64) float64 {
 		return -math.Expm1(math.Log(delta) / float64(n))
 	}
 	// The complement form: the textbook one inverts at 1-delta, which rounds to 1.
-	return 1 - mathext.InvRegIncBeta(float64(n-failed), float64(failed+1), delta)
+	a, b := float64(n-failed), float64(failed+1)
+	u := 1 - mathext.InvRegIncBeta(a, b, delta)
+	if !agree(mathext.RegIncBeta(a, b, 1-u), delta) { // e.g. 10 of 19000 at 1e-9
+		return min(1, UpperMean(failed, delta)/float64(n))
+	}
+	return u
 }
+
+// agree tells whether an inverse came back to where it started: gonum's give up
+// in places without saying so.
+func agree(got, delta float64) bool { return math.Abs(got-delta) <= 1e-6*delta }
 
 // chernoffUpper solves n·KL(failed/n || u) = ln(1/delta) for u: never below
 // Clopper-Pearson, and good for any delta.
@@ -67,7 +77,11 @@ func UpperMean(count int64, delta float64) float64 {
 	case count > manyCounts:
 		return wilsonHilferty(float64(count)+1, -normal(delta))
 	}
-	return mathext.GammaIncRegCompInv(float64(count)+1, delta)
+	u := mathext.GammaIncRegCompInv(float64(count)+1, delta)
+	if !agree(mathext.GammaIncRegComp(float64(count)+1, u), delta) {
+		return chernoffMean(float64(count), delta)
+	}
+	return u
 }
 
 // chernoffMean solves u - k + k·ln(k/u) = ln(1/delta) for u above k.
@@ -111,7 +125,11 @@ func (e Expected) Lower(delta float64) float64 {
 	if shape > manyCounts || delta < tinyDelta {
 		return min(e.Mean, scale*wilsonHilferty(shape, normal(delta)))
 	}
-	return min(e.Mean, scale*mathext.GammaIncRegInv(shape, delta))
+	q := mathext.GammaIncRegInv(shape, delta)
+	if !agree(mathext.GammaIncReg(shape, q), delta) {
+		return 0
+	}
+	return min(e.Mean, scale*q)
 }
 
 // UpperExcess is the upper confidence limit of the excess failure probability of

@@ -80,6 +80,9 @@ func TestBoundsAreNumbers(t *testing.T) {
 		if !(u > 0 && u <= 1) || n > 0 && u < float64(failed)/float64(n) {
 			t.Fatalf("%d of %d at %g: %g", failed, n, delta, u)
 		}
+		if failed >= 0 && failed < n && delta >= tinyDelta && u > chernoffMean(float64(failed), delta)/float64(n)*(1+1e-6) {
+			t.Fatalf("%d of %d at %g: %g is above Chernoff's bound %g", failed, n, delta, u, chernoffMean(float64(failed), delta)/float64(n))
+		}
 		if failed >= 0 && UpperRate(failed+1, n, delta) < u*(1-1e-9) {
 			t.Fatalf("%d of %d at %g: one more failure lowered the bound", failed, n, delta)
 		}
@@ -94,6 +97,12 @@ func TestBoundsAreNumbers(t *testing.T) {
 			t.Fatalf("excess %g of a rate of at most %g", x, u)
 		}
 	})
+}
+
+func TestWhereGonumGivesUp(t *testing.T) {
+	if u := UpperRate(10, 19000, 1e-9); math.Abs(u/0.0022941781-1) > 0.01 {
+		t.Errorf("10 of 19000 at 1e-9: %g", u)
+	}
 }
 
 // TestUnknownIsNeverSafe: nobody observed bounds nothing.

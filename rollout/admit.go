@@ -23,6 +23,10 @@ type Gate struct {
 	// BusyDomains holds the failure domains with an open exposure, as
 	// tenant + "\x00" + domain.
 	BusyDomains map[string]bool
+	// Covered counts the exposures among Counts that were chosen for coverage.
+	Covered int64
+	// Halted lists the segments that the rollout leaves out.
+	Halted []fleet.Labels
 }
 
 // Ask is one endpoint's request for a grant.
@@ -32,6 +36,8 @@ type Ask struct {
 	TenantPaused bool
 	Domain       string // failure domain; empty is none
 	Digest       string // what the endpoint has staged
+	Labels       fleet.Labels
+	Coverage     bool // the endpoint is one of those chosen for coverage
 	// Exposure is the endpoint's exposure under this rollout, empty if none; Age
 	// is how long ago it was granted first.
 	Exposure health.State
@@ -71,6 +77,9 @@ func (g *Gate) Admit(a Ask) Answer {
 	again := a.Exposure != ""
 	if !again {
 		g.Counts.Grant()
+		if a.Coverage {
+			g.Covered++
+		}
 		if a.Domain != "" {
 			if g.BusyDomains == nil {
 				g.BusyDomains = map[string]bool{}
@@ -94,6 +103,11 @@ func (g *Gate) refuse(a Ask) (code, detail string) {
 	case g.State == Halted, g.State == Reverting, g.State == Reverted, g.State == Superseded:
 		return string(g.State), fmt.Sprintf("rollout R-%d is %s", g.Rollout, g.State)
 	}
+	for _, h := range g.Halted {
+		if a.Labels.Match(h) {
+			return "segment-halted", fmt.Sprintf("rollout R-%d leaves out %v", g.Rollout, h.Segments())
+		}
+	}
 	return "", ""
 }
 
@@ -107,7 +121,11 @@ func (g *Gate) wait(a Ask) (code, detail string) {
 		return "tenant-paused", "tenant " + a.Tenant + " is paused"
 	case a.Exposure != "":
 		return "", ""
-	case !g.First[a.Endpoint] && !fleet.InTurn(fleet.Rank(g.Seed, a.Endpoint), g.Pace.Turn):
+	case a.Coverage && g.Covered >= g.Pace.Cover:
+		return "not-your-turn", fmt.Sprintf("%d of %d endpoints chosen for coverage are exposed", g.Covered, g.Pace.Cover)
+	case !a.Coverage && g.Counts.Exposed-g.Covered >= g.Pace.Ceiling-g.Pace.Cover:
+		return "window-full", fmt.Sprintf("%d of %d endpoints are exposed", g.Counts.Exposed-g.Covered, g.Pace.Ceiling-g.Pace.Cover)
+	case !a.Coverage && !g.First[a.Endpoint] && !fleet.InTurn(fleet.Rank(g.Seed, a.Endpoint), g.Pace.Turn):
 		return "not-your-turn", "the rollout has not come to this endpoint yet"
 	case g.Counts.Exposed >= g.Pace.Ceiling:
 		return "window-full", fmt.Sprintf("%d of %d endpoints are exposed", g.Counts.Exposed, g.Pace.Ceiling)

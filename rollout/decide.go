@@ -25,6 +25,9 @@ func Decide(s Snapshot, now time.Time) (Decision, error) {
 	case Halted, Reverted, Superseded:
 		return s.stay(Hold, Reason{string(s.State), "only people move a rollout that is " + string(s.State)}), nil
 	}
+	if s.Policy.Budget != nil {
+		return s.decideBudget(now), nil
+	}
 	finding := health.Judge(s.Counts, s.Control, health.Limits{
 		MaxHarmed: s.Policy.MaxHarmed, MaxShare: s.Policy.MaxHarmedShare, MinControls: s.Policy.MinControls,
 		Returning: now.UnixMicro() < s.Pace.QuietUntil, Accepted: s.Pace.AcceptedHarm,
@@ -62,6 +65,9 @@ func (s Snapshot) holdForEvidence(f health.Finding, now time.Time) Decision {
 	return d
 }
 
+// maxFleet keeps counts exact as floating-point numbers.
+const maxFleet = 1 << 40
+
 // byEngine is HeldBy when nobody but missing evidence holds the rollout: the
 // engine lets go by itself when the evidence is back.
 const byEngine = "engine"
@@ -88,6 +94,17 @@ func (s Snapshot) check() error {
 	}
 	if !(s.Pace.Turn >= 0 && s.Pace.Turn <= 1) || !(s.Pace.Boost >= 0 && s.Pace.Boost <= MaxBoost) {
 		return bad("pace", fmt.Errorf("turn %v, boost %v: want 0 to 1, and 0 to %d", s.Pace.Turn, s.Pace.Boost, MaxBoost))
+	}
+	if s.Pace.Cover < 0 || s.Pace.Cover > s.Pace.Ceiling {
+		return bad("pace", fmt.Errorf("cover %d of a ceiling of %d", s.Pace.Cover, s.Pace.Ceiling))
+	}
+	if s.Policy.Budget != nil && s.Observed != nil {
+		if c.Fit > maxFleet {
+			return bad("observed", fmt.Errorf("a fleet of %d; at most %d", c.Fit, int64(maxFleet)))
+		}
+		if err := s.Observed.check(*s.Policy.Budget); err != nil {
+			return bad("observed", err)
+		}
 	}
 	if _, known := next[s.State]; !known && s.State != Superseded {
 		return bad("state", fmt.Errorf("%q is unknown", s.State))

@@ -58,6 +58,9 @@ type Policy struct {
 	PollJitter float64         `json:"poll_jitter"`
 	Beacon     span.Duration   `json:"beacon"`
 	Ages       []span.Duration `json:"ages"`
+	// Budget, if set, paces the rollout by evidence instead of by the ladder, growth
+	// and harm limits above. It is not for use with canaries, who are not random.
+	Budget *Budget `json:"budget,omitempty"`
 }
 
 // DefaultPolicy is a cautious ladder for content.
@@ -133,6 +136,15 @@ func (p Policy) Check() error {
 	}
 	if p.MaxHarmed < 1 || p.MaxPreflightFailed < 1 {
 		return bad("max_harmed, max_preflight_failed", "%d, %d; want at least 1", p.MaxHarmed, p.MaxPreflightFailed)
+	}
+	if p.Budget == nil {
+		return nil
+	}
+	if len(p.Canaries) > 0 {
+		return bad("canaries", "with a budget the first cohort is drawn at random; use cover")
+	}
+	if field, err := p.Budget.check(); err != nil {
+		return bad("budget."+field, "%v", err)
 	}
 	return nil
 }

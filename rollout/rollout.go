@@ -91,6 +91,8 @@ type Pace struct {
 	// limits count from there.
 	AcceptedHarm     int64 `json:"accepted_harm,omitempty"`
 	AcceptedRefusals int64 `json:"accepted_refusals,omitempty"`
+	// Cover is how many of Ceiling are for endpoints chosen for coverage.
+	Cover int64 `json:"cover,omitempty"`
 }
 
 // Accept is the pace after people resumed a halted rollout in the face of this
@@ -123,6 +125,9 @@ type Snapshot struct {
 	// Reverted counts exposed endpoints that are known not to run the release any
 	// more: by order or by themselves.
 	Reverted int64 `json:"reverted"`
+	// Observed is what a policy with a budget must know; without it such a rollout
+	// holds.
+	Observed *Observed `json:"observed,omitempty"`
 }
 
 // Action is what a decision does.
@@ -135,6 +140,9 @@ const (
 	Halt    Action = "halt"
 	Revert  Action = "revert"
 	Finish  Action = "finish"
+	// HaltSegment leaves segments out and holds until the rest is judged without
+	// them.
+	HaltSegment Action = "halt-segment"
 )
 
 // Reason is one reason of a decision. Code is stable; Detail is for people.
@@ -152,4 +160,9 @@ type Decision struct {
 	HeldBy  string   `json:"held_by,omitempty"`
 	// Widened or climbed: RungSince becomes the decision's time.
 	NewRung bool `json:"new_rung,omitempty"`
+	// With a budget: segments to leave out from now on, the knowledge to hand to
+	// the next decision (even if this one changes nothing else), and the numbers.
+	HaltSegments []HaltedSegment `json:"halt_segments,omitempty"`
+	Knowledge    *Knowledge      `json:"knowledge,omitempty"`
+	Numbers      *Numbers        `json:"numbers,omitempty"`
 }

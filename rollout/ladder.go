@@ -1,0 +1,121 @@
+package rollout
+
+import (
+	"math"
+
+	"github.com/headgate/headgate/health"
+)
+
+// planner holds what the backward plan depends on. upper is the bound that is
+// expected of n healthy endpoints in a cohort, at error delta.
+type planner struct {
+	n, budget, baseline float64
+	cover               float64
+	delta               func(cohort int) float64
+	upper               func(n, baseline, delta float64) float64
+}
+
+// maxGates bounds the search for a plan.
+const maxGates = health.MaxCohorts - 1
+
+// Ladder is the plan of a rollout to n endpoints: how many are exposed in all
+// after each cohort, coverage included from the second on. It has the fewest
+// gates that the first horizon's budget allows (or b.Gates, if more) and then
+// the smallest cohorts. Nil means that no plan can keep the budget.
+func (b Budget) Ladder(n int64) []int64 {
+	return planner{
+		n: float64(n), budget: b.Horizons[0].Budget(n), baseline: b.Baseline, cover: float64(b.coverOf(n)),
+		delta: func(k int) float64 { return b.delta(k, 0) }, upper: planUpper,
+	}.fewest(int(b.Gates))
+}
+
+// LimitLadder is the fastest growth that any policy could risk which goes on
+// under a good release at least every second time and lets harm pass budget with
+// probability at most delta whatever the failure rate: what Headgate's own plan
+// is measured against (docs/decisions/0010, the growth limit).
+func LimitLadder(n int64, budget, baseline, delta float64) []int64 {
+	return planner{
+		n: float64(n), budget: budget, baseline: baseline,
+		delta: func(int) float64 { return delta }, upper: LimitExcess,
+	}.fewest(0)
+}
+
+// Gates is the number of gates of a ladder.
+func Gates(ladder []int64) int64 { return int64(max(0, len(ladder)-1)) }
+
+// planUpper is the bound to be expected under a good release whose failures lie
+// one standard deviation above the baseline.
+func planUpper(n, baseline, delta float64) float64 {
+	mean := baseline * n
+	failed := math.Floor(mean + math.Sqrt(mean))
+	return max(1e-12, health.UpperRate(int64(failed), int64(n), delta)-0.97*baseline)
+}
+
+// LimitExcess is the smallest excess failure rate that any such policy can have
+// excluded after n outcomes: by Neyman and Pearson the best rule goes on while
+// failures are not above the baseline's median, so P(that) <= 2·delta under
+// every excess that would overrun the budget.
+func LimitExcess(n, baseline, delta float64) float64 {
+	mean := baseline * n
+	median := max(0, math.Floor(mean+1.0/3-0.02/max(mean, 1e-9)))
+	return max(1e-12, health.UpperRate(int64(median), int64(n), 2*delta)-baseline)
+}
+
+// fewest is the plan with the fewest gates, at least so many.
+func (p planner) fewest(least int) []int64 {
+	for gates := max(1, least); gates <= maxGates; gates++ {
+		if l := p.with(gates); l != nil {
+			return l
+		}
+	}
+	return nil
+}
+
+// with is the plan with exactly so many gates, from the end: each cohort is the
+// smallest that can pay for the next, and the first costs at most the budget.
+func (p planner) with(gates int) []int64 {
+	random := make([]float64, gates+1)
+	total := make([]int64, gates+1)
+	random[gates], total[gates] = p.n, int64(p.n)
+	for k := gates - 1; k >= 0; k-- {
+		random[k] = p.smallest(float64(total[k+1]), p.delta(k))
+		if !(random[k] < random[k+1]) {
+			return nil
+		}
+		total[k] = int64(random[k])
+		if k >= coverRung(gates) {
+			total[k] = int64(min(p.n, random[k]+p.cover))
+		}
+		if total[k] >= total[k+1] {
+			return nil
+		}
+	}
+	if random[0] > p.budget {
+		return nil
+	}
+	return total
+}
+
+// coverRung is the cohort that coverage joins: the third from the end, which is
+// large enough that it costs little, and never the first.
+func coverRung(gates int) int { return max(1, gates-2) }
+
+// smallest is the least cohort whose bound pays for next, +Inf if none does.
+func (p planner) smallest(next, delta float64) float64 {
+	pays := func(n float64) bool { return p.upper(n, p.baseline, delta)*next <= p.budget }
+	lo, hi := 0.0, next
+	if !pays(hi) {
+		return math.Inf(1)
+	}
+	for range 64 { // more than any count of endpoints has bits
+		if hi-lo <= 1 {
+			break
+		}
+		if mid := math.Floor((lo + hi) / 2); pays(mid) {
+			hi = mid
+		} else {
+			lo = mid
+		}
+	}
+	return math.Ceil(hi)
+}

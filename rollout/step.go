@@ -1,0 +1,208 @@
+package rollout
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/headgate/headgate/health"
+)
+
+// leastStep is how much more than now a step must expose to be worth a cohort.
+const leastStep = 1.05
+
+// progress starts, fills, waits, steps or finishes. Nothing speaks against the
+// release here; only what was proven for it lets it grow.
+func (p *pacing) progress() Decision {
+	s := p.s
+	d := s.stay(Hold)
+	if s.State == Held {
+		d.State, d.HeldBy = Running, ""
+	}
+	switch {
+	case s.Control.Fit == 0 || p.n.Target == 0:
+		d.Reasons = append(d.Reasons, Reason{"no-endpoints", "no endpoint runs this product"})
+		return d
+	case s.State == Finished:
+		return p.late(d)
+	case s.Pace.Ceiling == 0:
+		return p.start(d)
+	case s.Pace.Ceiling >= p.n.Target:
+		return p.last(d)
+	case !p.full():
+		return p.fill(d)
+	}
+	if wait := p.immature(); wait > 0 {
+		d.Reasons = append(d.Reasons, Reason{"probation", fmt.Sprintf("cohort %d has %d endpoints; its youngest reaches %s in %s", s.Pace.Rung, p.newest().Granted, p.b.Horizons[0].Age, wait.Round(time.Second))})
+		return d
+	}
+	return p.step(d)
+}
+
+// newest is the present rung's cohort.
+func (p *pacing) newest() Cohort {
+	if i := p.s.Pace.Rung; i < int64(len(p.o.Cohorts)) {
+		return p.o.Cohorts[i]
+	}
+	return Cohort{Last: p.now}
+}
+
+// immature is how long the newest cohort still needs for the first horizon.
+func (p *pacing) immature() time.Duration {
+	return p.b.Horizons[0].Age.Std() - p.now.Sub(p.newest().Last)
+}
+
+// start opens the first cohort, whose size is the whole risk: nothing is known.
+func (p *pacing) start(d Decision) Decision {
+	p.plan()
+	first := p.b.Horizons[0].Budget(p.s.Control.Fit)
+	size := max(1, min(int64(first), p.n.Target/10))
+	if len(p.n.Ladder) > 0 {
+		size = p.n.Ladder[0]
+	}
+	// Every horizon's budget holds before anything is known.
+	size = max(1, min(size, int64(p.n.Allowed), p.n.Target))
+	return p.open(d, 0, size, 0, Reason{"start", fmt.Sprintf("the first cohort: %d of %d endpoints; planned %v", size, p.s.Control.Fit, p.n.Ladder)})
+}
+
+// plan fills in the ladder and the limit beside it.
+func (p *pacing) plan() {
+	p.n.Ladder = p.b.Ladder(p.n.Target)
+	limit := LimitLadder(p.n.Target, p.b.Horizons[0].Budget(p.s.Control.Fit), p.b.Baseline, p.b.Delta)
+	p.n.GatesLimit = Gates(limit)
+}
+
+// open lets the rollout grow to total endpoints, cover of them for coverage.
+func (p *pacing) open(d Decision, rung, total, cover int64, why ...Reason) Decision {
+	s := p.s
+	if total >= p.n.Target {
+		if wait := s.Floor - p.now.Sub(s.Started); wait > 0 {
+			d.Reasons = append(d.Reasons, Reason{"vendor-floor", fmt.Sprintf("the vendor lets it reach everyone no sooner than %s after the start: %s to go", s.Floor, wait.Round(time.Second))})
+			return d
+		}
+	}
+	d.Action, d.NewRung = Advance, true
+	// The ceiling bounds what is exposed in all, proven or not; the window is the
+	// same bound, seen from what is proven now.
+	d.Pace.Rung, d.Pace.Ceiling, d.Pace.Cover, d.Pace.Window, d.Pace.Boost = rung, total, cover, max(0, total-s.Counts.Proven), 1
+	d.Pace.Turn = s.turn(d.Pace)
+	p.n.GatesUsed = rung
+	d.Reasons = append(d.Reasons, why...)
+	d.Reasons = append(d.Reasons, Reason{"window", fmt.Sprintf("cohort %d: %d more endpoints, %d in all; %d gates used, any policy needs %d", rung, total-s.Counts.Exposed, total, rung, p.n.GatesLimit)})
+	return d
+}
+
+// fill waits for those called; calls more; and goes on with those who came.
+func (p *pacing) fill(d Decision) Decision {
+	s := p.s
+	if p.now.Sub(s.RungSince) < s.Policy.FillTimeout.Std() {
+		d.Reasons = append(d.Reasons, Reason{"filling", fmt.Sprintf("%d of %d endpoints of this cohort and the earlier ones are exposed", s.Counts.Exposed, s.Pace.Ceiling)})
+		return d
+	}
+	if s.Pace.Turn < 1 {
+		return s.widen(d)
+	}
+	if p.newest().Granted == 0 {
+		d.Reasons = append(d.Reasons, Reason{"waiting-for-endpoints", "nobody has asked yet"})
+		return d
+	}
+	d.Action = Advance
+	d.Pace.Cover = p.o.Coverage.Granted
+	d.Pace.Ceiling = p.random() + d.Pace.Cover
+	d.Reasons = append(d.Reasons, Reason{"cohort-closed", fmt.Sprintf("only %d of %d endpoints asked within %s; they are judged as they are", s.Counts.Exposed, s.Pace.Ceiling, s.Policy.FillTimeout)})
+	return d
+}
+
+// step goes to the highest planned rung that the budgets pay for, or as far
+// between rungs as they do.
+func (p *pacing) step(d Decision) Decision {
+	p.plan()
+	now, rung := float64(p.s.Counts.Exposed), p.s.Pace.Rung+1
+	if rung >= health.MaxCohorts {
+		d.Reasons = append(d.Reasons, Reason{"looks-spent", fmt.Sprintf("%d cohorts have spent all of delta; a person must go on", rung)}, p.ruling())
+		return d
+	}
+	total := int64(0)
+	for _, r := range append(p.n.Ladder, p.n.Target) {
+		if float64(r) > leastStep*now && float64(r) <= p.n.Allowed {
+			total = max(total, r)
+		}
+	}
+	if total == 0 {
+		if p.n.Allowed <= leastStep*now {
+			d.Reasons = append(d.Reasons, Reason{"budget", p.shortOf(leastStep * now)}, p.ruling())
+			return d
+		}
+		total = int64(min(p.n.Allowed, float64(p.n.Target)))
+	}
+	cover := p.s.Pace.Cover
+	if l := p.n.Ladder; cover == 0 && total < p.n.Target && (len(l) < 2 || total >= l[min(len(l)-1, coverRung(len(l)-1))]) {
+		cover = min(p.b.coverOf(p.n.Target), (total-p.s.Counts.Exposed)/2)
+	}
+	return p.open(d, rung, total, cover, Reason{"gate-passed", fmt.Sprintf("the budgets pay for %.0f exposed endpoints", min(p.n.Allowed, 1e15))}, p.ruling())
+}
+
+// ruling names the bound that rules, with its numbers.
+func (p *pacing) ruling() Reason {
+	r := p.n.Bounds[0]
+	for _, b := range p.n.Bounds {
+		if b.Allowed < r.Allowed {
+			r = b
+		}
+	}
+	if r.Cohort < 0 {
+		return Reason{"bound", fmt.Sprintf("%s: no cohort has reached it, so a failure rate of 100 %% is possible; the budget is %.0f", r.Age, r.Budget)}
+	}
+	return Reason{"bound", fmt.Sprintf("%s: of %d in cohort %d, %d failed and %.1f were to be expected, so the release harms at most %.3g %%; the budget of %.0f pays for %.0f", r.Age, r.Size, r.Cohort, r.Failed, r.Expected, 100*r.Upper, r.Budget, r.Allowed)}
+}
+
+// shortOf says what would change a hold.
+func (p *pacing) shortOf(want float64) string {
+	if p.n.Allowed <= 0 || math.IsInf(p.n.Allowed, 1) {
+		return "the budgets pay for nothing"
+	}
+	return fmt.Sprintf("the budgets pay for %.0f exposed endpoints, and %d are; to go on the harm bound would have to be %.2f of what it is, or a person decides", p.n.Allowed, p.s.Counts.Exposed, p.n.Allowed/want)
+}
+
+// last waits until everyone who is there has it and the longest horizon has
+// passed, then gives up the controls.
+func (p *pacing) last(d Decision) Decision {
+	s := p.s
+	longest := p.b.Horizons[len(p.b.Horizons)-1].Age.Std()
+	since := s.RungSince.Add(s.Policy.FillTimeout.Std())
+	if p.full() {
+		since = p.newest().Last
+	} else if p.now.Before(since) {
+		d.Reasons = append(d.Reasons, Reason{"filling", fmt.Sprintf("%d of %d endpoints are exposed", s.Counts.Exposed, s.Pace.Ceiling)})
+		return d
+	} else if s.Pace.Turn < 1 {
+		return s.widen(d)
+	}
+	if wait := longest - p.now.Sub(since); wait > 0 {
+		d.Reasons = append(d.Reasons, Reason{"probation", fmt.Sprintf("all that are there are exposed; the longest horizon, %s, ends in %s", longest, wait.Round(time.Second))})
+		return d
+	}
+	if s.State == Held {
+		d.Reasons = append(d.Reasons, Reason{"released", "the evidence is back; nothing speaks against the release"})
+		return d
+	}
+	d.Action, d.State = Finish, Finished
+	d.Pace.Ceiling = max(d.Pace.Ceiling, s.Control.Fit)
+	d.Pace.Window = d.Pace.Ceiling
+	d.Pace.Turn = 1
+	d.Reasons = append(d.Reasons, Reason{"everyone", fmt.Sprintf("%d exposed, %d proven; nothing speaks against it after %s, and the controls get it too", s.Counts.Exposed, s.Counts.Proven, longest)})
+	return d
+}
+
+// late watches a finished rollout, and lets the fleet's growth in.
+func (p *pacing) late(d Decision) Decision {
+	d.Action = Finish
+	if fit := p.s.Control.Fit; fit > p.s.Pace.Ceiling {
+		d.Action = Advance
+		d.Pace.Ceiling, d.Pace.Window = fit, fit
+		d.Reasons = append(d.Reasons, Reason{"late-joiners", fmt.Sprintf("the fleet has grown to %d endpoints", fit)})
+		return d
+	}
+	d.Reasons = append(d.Reasons, Reason{"watching", "everyone that was there has it; late faults are still judged"})
+	return d
+}
