@@ -1,0 +1,185 @@
+package pacing
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/headgate/headgate/health"
+	"github.com/headgate/headgate/rollout"
+)
+
+// epoch is when every rollout starts.
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// budgeted is a policy of the product: it asks rollout.Decide at every tick, with
+// what the server would know.
+type budgeted struct {
+	s       rollout.Snapshot
+	matured [cohorts - 1][]maturity // by cohort and horizon
+	// Wait is how many ticks between decisions; the product decides every second.
+	last rollout.Decision
+}
+
+// maturity is when a cohort's youngest member reached a horizon, and what had
+// failed by then.
+type maturity struct {
+	at     int // tick; 0 is not yet
+	failed float64
+}
+
+func newBudgeted(f *Fleet, p rollout.Policy) *budgeted {
+	b := &budgeted{s: rollout.Snapshot{
+		Rollout: 1, Product: "acme/rules", Version: "2.0.0", State: rollout.Running, Policy: p, Started: epoch, RungSince: epoch,
+		Observed: &rollout.Observed{CellsTested: int64(len(f.Tested)), Vitals: true},
+	}}
+	for k := range b.matured {
+		b.matured[k] = make([]maturity, len(p.Budget.Horizons))
+	}
+	return b
+}
+
+func (b *budgeted) decide(w *run) orders {
+	if b.s.State == rollout.Finished && w.t%6 != 0 { // a finished rollout is looked at once a minute
+		return b.orders(w, rollout.Decision{State: b.s.State})
+	}
+	now := epoch.Add(time.Duration(w.t) * time.Duration(second) * time.Second)
+	b.observe(w, now)
+	d, err := rollout.Decide(b.s, now)
+	if err != nil {
+		panic("pacing: " + err.Error())
+	}
+	b.s.State, b.s.Pace, b.s.HeldBy, b.s.Observed.Knowledge = d.State, d.Pace, d.HeldBy, *d.Knowledge
+	if d.NewRung {
+		b.s.RungSince = now
+	}
+	if d.Numbers.GatesLimit > 0 {
+		w.res.GatesLimit = d.Numbers.GatesLimit
+	}
+	w.res.Gates = d.Pace.Rung
+	b.last = d
+	o := b.orders(w, d)
+	for _, h := range d.HaltSegments {
+		o.exclude = append(o.exclude, int32(h.ID))
+		b.s.Observed.Halted = append(b.s.Observed.Halted, h)
+	}
+	return o
+}
+
+func (b *budgeted) orders(w *run, d rollout.Decision) orders {
+	p := b.s.Pace
+	cover := p.Cover
+	if w.granted[coverage] > 0 {
+		cover = int64(w.granted[coverage])
+	}
+	return orders{
+		random: float64(p.Ceiling - cover), cover: float64(p.Cover), cohort: int(min(p.Rung, cohorts-2)),
+		paused: !d.State.Grants(), halt: d.State == rollout.Reverting || d.State == rollout.Halted,
+	}
+}
+
+// observe fills the snapshot with what the server knows at the tick's start.
+func (b *budgeted) observe(w *run, now time.Time) {
+	o := *b.s.Observed
+	exposed := int64(w.exposed())
+	failed := 0.0
+	o.Cohorts = make([]rollout.Cohort, b.s.Pace.Rung+1)
+	for k := range o.Cohorts {
+		o.Cohorts[k] = b.cohort(w, k)
+		failed += w.failed[k][0] + w.failed[k][1]
+	}
+	if b.s.Pace.Ceiling == 0 {
+		o.Cohorts = nil
+	}
+	o.Coverage = b.cohort(w, coverage)
+	o.Coverage.ByAge = nil
+	failed += w.failed[coverage][0] + w.failed[coverage][1]
+	controls := int64(max(w.f.Size-w.exposed(), w.f.Size-w.reachable()) * (1 - w.union))
+	o.Control = health.Arm{Harmed: int64(w.control[0]), Silent: int64(w.control[1]), AtRisk: controls, AtLeast: controls}
+	o.HaltedShare = w.union
+	o.Cells = w.cells.looks(w, o.Cells)
+	proven := min(max(0, exposed-int64(failed)), int64(w.atAll(w.ch.Age)))
+	b.s.Observed = &o
+	b.s.Counts = health.Counts{Exposed: exposed, Proven: proven, Open: exposed - proven}
+	b.s.Control = health.Control{Fit: int64(w.f.Size), Online: int64(w.f.Size), Unexposed: controls, Heard: controls}
+}
+
+func (b *budgeted) cohort(w *run, k int) rollout.Cohort {
+	part := 0.0
+	if w.granted[k] > 0 {
+		part = w.kept[k] / w.granted[k]
+	}
+	c := rollout.Cohort{
+		Granted: int64(w.granted[k]), Size: int64(math.Ceil(w.kept[k])), Last: epoch.Add(time.Duration(w.last[k]) * time.Duration(second) * time.Second),
+		Arm: health.Arm{
+			Harmed: int64(w.failed[k][0]), Silent: int64(w.failed[k][1]),
+			AtRisk: int64(math.Ceil(w.at(k, w.ch.Lag-1) * part)), AtLeast: int64(w.at(k, w.ch.Age-1) * part),
+		},
+		Slow: int64(w.vitals[k][0]), Measured: int64(w.vitals[k][1]),
+	}
+	if k == coverage {
+		return c
+	}
+	for j, h := range b.s.Policy.Budget.Horizons {
+		m := &b.matured[k][j]
+		seen := w.failed[k][0] + w.failed[k][1]
+		age := int(h.Age.Std().Seconds() / second)
+		closed := int64(k) < b.s.Pace.Rung || int64(w.exposed()) >= b.s.Pace.Ceiling
+		if m.at == 0 && closed && w.t-w.last[k] >= age {
+			m.at, m.failed = w.t, seen
+		}
+		if m.at > 0 {
+			seen = max(0, m.failed-w.withdrawn(k, m.at))
+		}
+		c.ByAge = append(c.ByAge, min(int64(seen), c.Size))
+	}
+	return c
+}
+
+// withdrawn is how many of a cohort's failures before a tick lie in segments
+// that were halted after it.
+func (w *run) withdrawn(cohort, before int) (n float64) {
+	if len(w.halted) == 0 {
+		return 0
+	}
+	for _, e := range w.events {
+		if e.out && e.cohort == cohort && e.t < before && e.outAt >= before {
+			n++
+		}
+	}
+	return n
+}
+
+// looks lists the cells in which anything failed. After half an hour they are
+// looked at once a minute.
+func (c cellCounts) looks(w *run, last []health.CellLook) []health.CellLook {
+	if w.t > cellTicks && w.t%6 != 0 {
+		return last
+	}
+	treated, controls := 0.0, (w.f.Size-w.exposed())*(1-w.union)
+	exposed := 0.0
+	for k := range cohorts - 1 {
+		treated += w.at(k, w.ch.Lag-1)
+		exposed += w.granted[k]
+	}
+	coverAt := 0.0
+	if w.at(coverage, w.ch.Lag-1) > 0 {
+		coverAt = 1
+	}
+	coverNow := min(1, w.granted[coverage])
+	out := make([]health.CellLook, 0, max(len(last), 64))
+	for i, share := range w.f.Tested {
+		if c.failed[i] == 0 && c.ctl[i] == 0 {
+			continue
+		}
+		chosen := w.covered.count[int32(i)]
+		out = append(out, health.CellLook{
+			ID: uint32(i), Failed: c.failed[i], ControlFailed: c.ctl[i], Share: share,
+			AtRisk: int64(math.Ceil(share*treated + chosen*coverAt)), ControlAtRisk: int64(share * controls), Exposed: int64(math.Ceil(share*exposed + chosen*coverNow)),
+		})
+	}
+	return out
+}
+
+// String says what was decided last, and why.
+func (b *budgeted) String() string { return fmt.Sprint(b.last.Action, " ", b.last.Reasons) }

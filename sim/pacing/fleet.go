@@ -1,0 +1,272 @@
+// Package pacing plays rollouts to millions of endpoints in virtual time, with
+// the same rollout.Decide as the server, against faults and beside rival
+// policies. Healthy endpoints are counts; every endpoint that fails is drawn
+// with its labels. The same seed gives the same history.
+//
+// It never sleeps, and draws no conclusion: Compare says what happened.
+package pacing
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sort"
+)
+
+// Labels are seven, of the cardinalities of a large fleet: operating system
+// builds, architectures, products' versions, regions, hardware, applications and
+// tenants. Pairs are made of the first six.
+var cardinality = [7]int{40, 3, 12, 24, 60, 30, 3000}
+
+const (
+	technical  = 6
+	perProfile = 7 + technical*(technical-1)/2 // cells of one endpoint
+	leastCell  = 500                           // endpoints; smaller cells are not tested
+)
+
+// profile is one endpoint's label values.
+type profile [7]uint16
+
+// Fleet is the distribution of labels: Zipf-like values, correlated by golden
+// images, and a failure rate that differs between hardware models.
+type Fleet struct {
+	Size     float64
+	values   [7][]float64 // cumulative
+	images   []float64    // cumulative
+	image    []profile
+	hazard   []float64 // by hardware, mean about 1
+	worst    float64
+	single   [7]int
+	pair     [technical][technical]int
+	index    []int32   // of a cell among the tested ones, -1 if it is too small
+	Tested   []float64 // share of the fleet by tested cell
+	inverse  []int32   // cell of a tested index
+	sample   []profile // for the size of unions
+	failing  [][]int32 // tested cells of endpoints drawn by baseline hazard
+	coverage []cover
+}
+
+// cover is one choice of coverage endpoints.
+type cover struct {
+	members []profile
+	count   map[int32]float64 // by tested cell
+}
+
+func zipf(n int, s float64) []float64 {
+	c := make([]float64, n)
+	t := 0.0
+	for i := range c {
+		t += 1 / math.Pow(float64(i+1), s)
+		c[i] = t
+	}
+	for i := range c {
+		c[i] /= t
+	}
+	return c
+}
+
+func pick(c []float64, r *rand.Rand) int {
+	return min(sort.SearchFloat64s(c, r.Float64()), len(c)-1)
+}
+
+// NewFleet makes a fleet of n endpoints; the same n gives the same fleet.
+func NewFleet(n int64, coverage int64) *Fleet {
+	r := rand.New(rand.NewPCG(7, 11))
+	f := &Fleet{Size: float64(n), images: zipf(80, 0.8)}
+	for a, s := range []float64{1.1, 2.0, 1.3, 0.7, 1.0, 1.2, 0.9} {
+		f.values[a] = zipf(cardinality[a], s)
+	}
+	for range 80 {
+		var p profile
+		for a := range p {
+			p[a] = uint16(r.IntN(cardinality[a]))
+		}
+		f.image = append(f.image, p)
+	}
+	for range cardinality[4] {
+		h := math.Exp(0.6*r.NormFloat64() - 0.18)
+		f.hazard = append(f.hazard, h)
+		f.worst = max(f.worst, h)
+	}
+	f.layout()
+	f.measure(r)
+	for range 100_000 {
+		f.failing = append(f.failing, f.cells(f.drawFailing(r), nil))
+	}
+	for range 4 {
+		f.coverage = append(f.coverage, f.cover(int(coverage), r))
+	}
+	return f
+}
+
+func (f *Fleet) layout() {
+	n := 0
+	for a := range cardinality {
+		f.single[a] = n
+		n += cardinality[a]
+	}
+	for a := range technical {
+		for b := a + 1; b < technical; b++ {
+			f.pair[a][b] = n
+			n += cardinality[a] * cardinality[b]
+		}
+	}
+	f.index = make([]int32, n)
+}
+
+// measure finds the cells' shares from a large sample.
+func (f *Fleet) measure(r *rand.Rand) {
+	const sample = 1_000_000
+	count := make([]float64, len(f.index))
+	for i := range sample {
+		p := f.draw(r)
+		if i < 20_000 {
+			f.sample = append(f.sample, p)
+		}
+		for _, c := range f.all(p, make([]int32, 0, perProfile)) {
+			count[c]++
+		}
+	}
+	for c, k := range count {
+		f.index[c] = -1
+		if share := k / sample; share*f.Size >= leastCell {
+			f.index[c] = int32(len(f.Tested))
+			f.Tested = append(f.Tested, share)
+			f.inverse = append(f.inverse, int32(c))
+		}
+	}
+}
+
+func (f *Fleet) draw(r *rand.Rand) (p profile) {
+	z := pick(f.images, r)
+	for a := range p {
+		if r.Float64() < 0.35 {
+			p[a] = f.image[z][a]
+			continue
+		}
+		p[a] = uint16(pick(f.values[a], r))
+	}
+	return p
+}
+
+// drawFailing draws an endpoint in proportion to its baseline hazard.
+func (f *Fleet) drawFailing(r *rand.Rand) profile {
+	for {
+		if p := f.draw(r); r.Float64()*f.worst < f.hazard[p[4]] {
+			return p
+		}
+	}
+}
+
+// all appends every cell of an endpoint, tested or not.
+func (f *Fleet) all(p profile, out []int32) []int32 {
+	for a := range p {
+		out = append(out, int32(f.single[a]+int(p[a])))
+	}
+	for a := range technical {
+		for b := a + 1; b < technical; b++ {
+			out = append(out, int32(f.pair[a][b]+int(p[a])*cardinality[b]+int(p[b])))
+		}
+	}
+	return out
+}
+
+// cells appends the tested cells of an endpoint.
+func (f *Fleet) cells(p profile, out []int32) []int32 {
+	for _, c := range f.all(p, make([]int32, 0, perProfile)) {
+		if i := f.index[c]; i >= 0 {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// key is a cell as label values; b is -1 for a single label.
+type key struct{ a, b, va, vb int }
+
+func (k key) has(p profile) bool {
+	return int(p[k.a]) == k.va && (k.b < 0 || int(p[k.b]) == k.vb)
+}
+
+// within tells whether every endpoint of k is one of o's.
+func (k key) within(o key) bool {
+	return k == o || o.b < 0 && (o.a == k.a && o.va == k.va || o.a == k.b && o.va == k.vb)
+}
+
+// key is what a tested cell means.
+func (f *Fleet) key(tested int32) key {
+	c := int(f.inverse[tested])
+	for a := range technical {
+		for b := a + 1; b < technical; b++ {
+			if o := c - f.pair[a][b]; o >= 0 && o < cardinality[a]*cardinality[b] {
+				return key{a, b, o / cardinality[b], o % cardinality[b]}
+			}
+		}
+	}
+	for a := 6; a > 0; a-- {
+		if c >= f.single[a] {
+			return key{a, -1, c - f.single[a], 0}
+		}
+	}
+	return key{0, -1, c, 0}
+}
+
+// near returns a random pair cell whose share is close to want.
+func (f *Fleet) near(want float64, r *rand.Rand) int32 {
+	for tolerance := 0.1; ; tolerance += 0.1 {
+		var found []int32
+		for i, share := range f.Tested {
+			if int(f.inverse[i]) >= f.pair[0][1] && math.Abs(share/want-1) < tolerance {
+				found = append(found, int32(i))
+			}
+		}
+		if len(found) > 0 {
+			return found[r.IntN(len(found))]
+		}
+	}
+}
+
+// union is the share of the fleet that lies in any of the segments.
+func (f *Fleet) union(ks []key) float64 {
+	n := 0.0
+	for _, p := range f.sample {
+		if slices.ContainsFunc(ks, func(k key) bool { return k.has(p) }) {
+			n++
+		}
+	}
+	return n / float64(len(f.sample))
+}
+
+// cover chooses n endpoints as they check in, those first that cover many cells
+// still in need: one pass, threshold falling (fleet.Cover does it for a list).
+func (f *Fleet) cover(n int, r *rand.Rand) cover {
+	need := make([]int8, len(f.Tested))
+	for i, share := range f.Tested {
+		need[i] = 1
+		if share*f.Size >= 2000 {
+			need[i] = 5
+		}
+	}
+	c := cover{count: map[int32]float64{}}
+	buf := make([]int32, 0, perProfile)
+	for threshold := 14; threshold >= 1 && len(c.members) < n; threshold-- {
+		for i := 0; i < 60_000 && len(c.members) < n; i++ {
+			p := f.draw(r)
+			cells, gain := f.cells(p, buf[:0]), 0
+			for _, x := range cells {
+				if need[x] > 0 {
+					gain++
+				}
+			}
+			if gain < threshold {
+				continue
+			}
+			c.members = append(c.members, p)
+			for _, x := range cells {
+				need[x] = max(0, need[x]-1)
+				c.count[x]++
+			}
+		}
+	}
+	return c
+}
