@@ -51,22 +51,22 @@ func (c Cell) Log() float64 {
 // the weight that started meanwhile is added when something fails.
 func NextCells(cells []Cell, looks []CellLook, started float64) []Cell {
 	out := make([]Cell, 0, max(len(cells), len(looks)))
+	unborn := Cell{LogS: fresh(started)[0], Started: started}
 	i := 0
 	for _, l := range looks {
 		for i < len(cells) && cells[i].ID < l.ID {
 			out = append(out, cells[i])
 			i++
 		}
-		c := Cell{ID: l.ID, LogS: fresh(started)[0], Started: started}
-		known := i < len(cells) && cells[i].ID == l.ID
+		c, known := &unborn, i < len(cells) && cells[i].ID == l.ID
 		if known {
-			c = cells[i]
+			c = &cells[i]
 			i++
 		}
 		if treated, others := l.Failed-c.Failed, l.ControlFailed-c.ControlFailed; treated != 0 || others > 0 {
 			out = append(out, c.next(l, float64(treated), float64(others), started))
 		} else if known {
-			out = append(out, c)
+			out = append(out, *c)
 		}
 	}
 	return append(out, cells[i:]...)
@@ -81,7 +81,7 @@ func (c Cell) next(l CellLook, treated, others, started float64) Cell {
 	for i, r := range ratios {
 		c.LogS[i] = logAdd(c.LogS[i], logW) + logFactor(r, treated, others, share)
 	}
-	c.Failed, c.ControlFailed, c.Started = l.Failed, l.ControlFailed, started
+	c.ID, c.Failed, c.ControlFailed, c.Started = l.ID, l.Failed, l.ControlFailed, started
 	return c
 }
 
@@ -102,14 +102,24 @@ func (t CellTest) Threshold(weight float64) float64 {
 }
 
 // Alarms returns the ids of the segments whose evidence is beyond its threshold.
+// Both lists are sorted by id.
 func (t CellTest) Alarms(cells []Cell, looks []CellLook) []uint32 {
 	var out []uint32
+	i := 0
+	equal := t.Threshold(0)
 	for _, l := range looks {
-		if l.Failed == 0 || l.Share > t.MaxShare {
+		for i < len(cells) && cells[i].ID < l.ID {
+			i++
+		}
+		if l.Failed == 0 || l.Share > t.MaxShare || i == len(cells) || cells[i].ID != l.ID {
 			continue
 		}
-		i, ok := slices.BinarySearchFunc(cells, l.ID, func(c Cell, id uint32) int { return cmp.Compare(c.ID, id) })
-		if ok && cells[i].Log() >= t.Threshold(l.Weight) {
+		threshold := equal
+		if l.Weight > 0 {
+			threshold = t.Threshold(l.Weight)
+		}
+		// The mean of S+1-W is at most max(S)+1, which spares most logarithms.
+		if slices.Max(cells[i].LogS[:]) >= threshold-1 && cells[i].Log() >= threshold {
 			out = append(out, l.ID)
 		}
 	}

@@ -17,8 +17,7 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 type budgeted struct {
 	s       rollout.Snapshot
 	matured [cohorts - 1][]maturity // by cohort and horizon
-	// Wait is how many ticks between decisions; the product decides every second.
-	last rollout.Decision
+	last    rollout.Decision
 }
 
 // maturity is when a cohort's youngest member reached a horizon, and what had
@@ -40,9 +39,6 @@ func newBudgeted(f *Fleet, p rollout.Policy) *budgeted {
 }
 
 func (b *budgeted) decide(w *run) orders {
-	if b.s.State == rollout.Finished && w.t%6 != 0 { // a finished rollout is looked at once a minute
-		return b.orders(w, rollout.Decision{State: b.s.State})
-	}
 	now := epoch.Add(time.Duration(w.t) * time.Duration(second) * time.Second)
 	b.observe(w, now)
 	d, err := rollout.Decide(b.s, now)
