@@ -1,0 +1,106 @@
+package fleet
+
+import (
+	"math/rand/v2"
+	"reflect"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// drawIndex makes a fleet with skewed labels, a few tenants and some pairs.
+func drawIndex(t *rapid.T) Index {
+	n := rapid.IntRange(0, 400).Draw(t, "endpoints")
+	ix := Index{Tenant: make([]uint32, n), Domain: make([]uint32, n)}
+	for range rapid.IntRange(1, 5).Draw(t, "labels") {
+		k := rapid.IntRange(1, 6).Draw(t, "values")
+		col := make([]uint16, n)
+		for e := range col {
+			col[e] = uint16(rapid.IntRange(0, k-1).Draw(t, "value"))
+		}
+		ix.Values, ix.Cardinality = append(ix.Values, col), append(ix.Cardinality, k)
+	}
+	for e := range n {
+		ix.Tenant[e] = uint32(e % 5)
+		ix.Domain[e] = uint32(rapid.IntRange(0, 40).Draw(t, "domain"))
+	}
+	return ix
+}
+
+// TestCoverKeepsItsLimits: never both halves of a failure domain, never more of
+// a tenant, never more than allowed; and it does not depend on the run.
+func TestCoverKeepsItsLimits(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ix := drawIndex(t)
+		want := Coverage{
+			Most: rapid.IntRange(0, 60).Draw(t, "most"), LeastCell: rapid.IntRange(0, 5).Draw(t, "least"), LargeCell: 20,
+			Quota: rapid.IntRange(1, 4).Draw(t, "quota"), PerTenant: rapid.IntRange(0, 8).Draw(t, "per tenant"),
+		}
+		got := Cover(ix, want)
+		if again := Cover(ix, want); !reflect.DeepEqual(got, again) {
+			t.Fatalf("chose %v, then %v", got, again)
+		}
+		domains, tenants, seen := map[uint32]int{}, map[uint32]int{}, map[int]bool{}
+		for _, e := range got.Members {
+			if seen[e] {
+				t.Fatalf("%d twice", e)
+			}
+			seen[e] = true
+			tenants[ix.Tenant[e]]++
+			if d := ix.Domain[e]; d != 0 {
+				domains[d]++
+				if domains[d] > 1 {
+					t.Fatalf("both halves of domain %d", d)
+				}
+			}
+			if want.PerTenant > 0 && tenants[ix.Tenant[e]] > want.PerTenant {
+				t.Fatalf("%d endpoints of tenant %d", tenants[ix.Tenant[e]], ix.Tenant[e])
+			}
+		}
+		if len(got.Members) > want.Most || got.Filled > got.Reached || got.Reached > got.Cells {
+			t.Fatalf("%d of %d members; %+v", len(got.Members), want.Most, got)
+		}
+	})
+}
+
+// TestCoverReachesEveryPairWithRoomEnough, and no choice can with fewer than
+// the lower bound.
+func TestCoverReachesEveryPairWithRoomEnough(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ix := drawIndex(t)
+		ix.Domain, ix.Tenant = nil, nil
+		got := Cover(ix, Coverage{Most: 1 << 20, LeastCell: 1, LargeCell: 1 << 30, Quota: 1})
+		if got.Reached != got.Cells || got.Filled != got.Cells || len(got.Members) < got.LowerBound {
+			t.Fatalf("%+v", got)
+		}
+	})
+}
+
+func TestCriticalCombinationsComeFirst(t *testing.T) {
+	ix := Index{Values: [][]uint16{{0, 0, 0, 1}, {0, 1, 0, 1}}, Cardinality: []int{2, 2}}
+	got := Cover(ix, Coverage{Most: 1, Critical: []Combination{{0: 1, 1: 1}, {0: 1, 1: 0}}})
+	if !reflect.DeepEqual(got.Members, []int{3}) || !reflect.DeepEqual(got.Uncovered, []int{1}) {
+		t.Errorf("%+v", got)
+	}
+}
+
+// BenchmarkCover is the selection for 8.5 million endpoints with 8 labels.
+func BenchmarkCover(b *testing.B) {
+	const n = 8_500_000
+	r := rand.New(rand.NewPCG(1, 2))
+	ix := Index{Cardinality: []int{40, 3, 12, 24, 60, 30, 8, 16}}
+	for _, k := range ix.Cardinality {
+		col := make([]uint16, n)
+		z := rand.NewZipf(r, 1.2, 3, uint64(k-1))
+		for e := range col {
+			col[e] = uint16(z.Uint64())
+		}
+		ix.Values = append(ix.Values, col)
+	}
+	for b.Loop() {
+		c := Cover(ix, Coverage{Most: 2500, LeastCell: 500, LargeCell: 2000, Quota: 5, MaxCandidates: 2_000_000})
+		b.ReportMetric(float64(len(c.Members)), "members")
+		b.ReportMetric(100*float64(c.Reached)/float64(c.Cells), "%reached")
+		b.ReportMetric(float64(c.LowerBound), "lowerbound")
+	}
+}
