@@ -1,6 +1,9 @@
 package fleet
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Index holds the labels of a fleet by column, as numbers: two bytes per label
 // and endpoint. Endpoints stand in order of rank, so that its beginning is a
@@ -20,7 +23,10 @@ type Coverage struct {
 	// LeastCell is how many endpoints a cell must have to be worth a member; Quota
 	// is how many members a cell of LargeCell endpoints gets. A smaller one gets 1.
 	LeastCell, LargeCell, Quota int
-	PerTenant                   int // endpoints of one tenant at most; 0 is no limit
+	// Beside is how many endpoints the random cohort has that goes at the same time:
+	// what it can be expected to cover needs no member.
+	Beside    int
+	PerTenant int // endpoints of one tenant at most; 0 is no limit
 	// Critical are combinations of label values that must be covered whatever
 	// their size.
 	Critical []Combination
@@ -34,8 +40,8 @@ type Combination map[int]uint16
 // Covered says who was chosen and how far the fleet is covered.
 type Covered struct {
 	Members []int // of the index, in the order of choice
-	// Cells are single values and pairs with LeastCell endpoints or more; Reached
-	// of them have a member, Filled as many as they should.
+	// Cells are single values and pairs with LeastCell endpoints or more that need
+	// members; Reached of them have one, Filled as many as they should.
 	Cells, Reached, Filled int
 	// LowerBound is how many members any choice needs for one in each pair: the
 	// product of the two largest numbers of values that occur together.
@@ -112,10 +118,10 @@ func Cover(ix Index, want Coverage) Covered {
 		if int(n) < max(1, want.LeastCell) {
 			continue
 		}
-		out.Cells++
 		need[i] = 1
 		if int(n) >= want.LargeCell {
-			need[i] = int16(max(1, want.Quota))
+			expected := float64(n) / float64(len(ix.Values[0])) * float64(want.Beside)
+			need[i] = int16(max(0, math.Ceil(float64(max(1, want.Quota))-expected)))
 		}
 	}
 	full := slices.Clone(need)
@@ -123,6 +129,9 @@ func Cover(ix Index, want Coverage) Covered {
 	p.critical()
 	p.greedy()
 	for i, n := range full {
+		if n > 0 {
+			out.Cells++
+		}
 		if n > 0 && need[i] < n {
 			out.Reached++
 		}

@@ -34,7 +34,8 @@ type Budget struct {
 	MaxSegment  float64 `json:"max_segment"`
 	MaxExcluded float64 `json:"max_excluded"`
 	// SlowShare is the part of the fleet that the release may slow down, in vitals
-	// beyond the controls' 95th percentile; 0 is not to judge vitals.
+	// beyond the controls' 95th percentile, and at least LeastSlow endpoints; 0 is
+	// not to judge vitals.
 	SlowShare float64 `json:"slow_share"`
 	// Holdback is the part of the fleet that stays control until the finish.
 	Holdback float64 `json:"holdback"`
@@ -55,6 +56,10 @@ type Horizon struct {
 
 // LeastHarm is the smallest budget that a share comes to.
 const LeastHarm = 30
+
+// LeastSlow is the smallest budget of endpoints slowed down: one in twenty
+// exceeds the percentile in any case, and slowness is undone by a revert.
+const LeastSlow = 300
 
 // Budget is what the horizon allows in a fleet of n.
 func (h Horizon) Budget(n int64) float64 {

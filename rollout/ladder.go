@@ -11,9 +11,17 @@ import (
 type planner struct {
 	n, budget, baseline float64
 	cover               float64
-	delta               func(cohort int) float64
-	upper               func(n, baseline, delta float64) float64
+	// pooled lets every outcome so far count, as the limit may; a gate of ours
+	// judges its newest cohort alone, which keeps it exact.
+	pooled bool
+	least  float64 // first cohort, if the budget has room for it
+	delta  func(cohort int) float64
+	upper  func(n, baseline, delta float64) float64
 }
+
+// leastCohort is the smallest first cohort worth its latency: with fewer, all of
+// them dead would not be enough to halt on.
+const leastCohort = 3
 
 // maxGates bounds the search for a plan.
 const maxGates = health.MaxCohorts - 1
@@ -24,7 +32,7 @@ const maxGates = health.MaxCohorts - 1
 // the smallest cohorts. Nil means that no plan can keep the budget.
 func (b Budget) Ladder(n int64) []int64 {
 	return planner{
-		n: float64(n), budget: b.Horizons[0].Budget(n), baseline: b.Baseline, cover: float64(b.coverOf(n)),
+		n: float64(n), budget: b.Horizons[0].Budget(n), baseline: b.Baseline, cover: float64(b.coverOf(n)), least: leastCohort,
 		delta: func(k int) float64 { return b.delta(k, 0) }, upper: planUpper,
 	}.fewest(int(b.Gates))
 }
@@ -36,7 +44,7 @@ func (b Budget) Ladder(n int64) []int64 {
 func LimitLadder(n int64, budget, baseline, delta float64) []int64 {
 	return planner{
 		n: float64(n), budget: budget, baseline: baseline,
-		delta: func(int) float64 { return delta }, upper: LimitExcess,
+		delta: func(int) float64 { return delta }, upper: LimitExcess, pooled: true,
 	}.fewest(0)
 }
 
@@ -71,26 +79,50 @@ func (p planner) fewest(least int) []int64 {
 	return nil
 }
 
-// with is the plan with exactly so many gates, from the end: each cohort is the
-// smallest that can pay for the next, and the first costs at most the budget.
+// with is the plan with exactly so many gates: each cohort is the smallest that
+// can pay for all that is exposed after the next step, and the first costs at
+// most the budget. A cohort stands on those before it, which the way back from
+// the end does not know yet: a few rounds find them.
 func (p planner) with(gates int) []int64 {
-	random := make([]float64, gates+1)
-	total := make([]int64, gates+1)
-	random[gates], total[gates] = p.n, int64(p.n)
-	for k := gates - 1; k >= 0; k-- {
-		random[k] = p.smallest(float64(total[k+1]), p.delta(k))
-		if !(random[k] < random[k+1]) {
+	total := make([]float64, gates+1)
+	for range 30 {
+		next := p.round(gates, total)
+		if next == nil {
 			return nil
 		}
-		total[k] = int64(random[k])
-		if k >= coverRung(gates) {
-			total[k] = int64(min(p.n, random[k]+p.cover))
+		total = next
+	}
+	out := make([]int64, gates+1)
+	for k, n := range total {
+		out[k] = int64(n)
+		if k > 0 && out[k] <= out[k-1] {
+			return nil
+		}
+	}
+	return out
+}
+
+// round goes back from the end once, with the totals of the last round.
+func (p planner) round(gates int, last []float64) []float64 {
+	total := make([]float64, gates+1)
+	total[gates] = p.n
+	for k := gates - 1; k >= 0; k-- {
+		cohort := p.smallest(total[k+1], p.delta(k))
+		if k == 0 && p.least > 0 {
+			cohort = max(cohort, min(p.least, p.budget))
+		}
+		total[k] = cohort
+		if k > 0 && !p.pooled {
+			total[k] += last[k-1]
+		}
+		if k == coverRung(gates) {
+			total[k] += p.cover
 		}
 		if total[k] >= total[k+1] {
 			return nil
 		}
 	}
-	if random[0] > p.budget {
+	if total[0] > p.budget {
 		return nil
 	}
 	return total

@@ -129,7 +129,7 @@ func (p *pacing) bounds() {
 		p.addBound(b)
 	}
 	if p.b.SlowShare > 0 && p.o.Vitals {
-		b := Bound{Age: "vitals", Budget: p.b.SlowShare * float64(p.s.Control.Fit), Upper: 1, Cohort: -1, Expected: 0}
+		b := Bound{Age: "vitals", Budget: max(LeastSlow, p.b.SlowShare*float64(p.s.Control.Fit)), Upper: 1, Cohort: -1}
 		for _, g := range p.k.Gates {
 			if c := p.o.Cohorts[g.Cohort]; g.Horizon == 0 {
 				u := health.UpperExceedance(c.Slow, c.Measured, p.b.delta(g.Cohort, 0))
@@ -246,7 +246,7 @@ func (p *pacing) haltSegments(test health.CellTest, why Reason) (Decision, bool)
 	for _, c := range p.o.Cohorts {
 		exposed += c.Size
 	}
-	suspects := test.Diagnose(p.o.Cells, health.Whole{Failed: p.failed(), ControlFailed: p.o.Control.Failed(), Exposed: exposed})
+	suspects := test.Diagnose(p.notHalted(), health.Whole{Failed: p.failed(), ControlFailed: p.o.Control.Failed(), Exposed: exposed})
 	// The segments overlap, for they explain the same failures; their union is no
 	// smaller than the largest, and the next look knows it exactly.
 	share := 0.0
@@ -267,6 +267,16 @@ func (p *pacing) haltSegments(test health.CellTest, why Reason) (Decision, bool)
 	}
 	p.k.Relieved = true
 	return d, true
+}
+
+// notHalted is the cells without those that are halted already.
+func (p *pacing) notHalted() []health.CellLook {
+	if len(p.o.Halted) == 0 {
+		return p.o.Cells
+	}
+	return slices.DeleteFunc(slices.Clone(p.o.Cells), func(c health.CellLook) bool {
+		return slices.ContainsFunc(p.o.Halted, func(h HaltedSegment) bool { return h.ID == c.ID })
+	})
 }
 
 // segmentName is a segment as people write it: "arch=arm64 & driver=X".

@@ -9,7 +9,7 @@ import (
 )
 
 // leastStep is how much more than now a step must expose to be worth a cohort.
-const leastStep = 1.05
+const leastStep = 1.2
 
 // progress starts, fills, waits, steps or finishes. Nothing speaks against the
 // release here; only what was proven for it lets it grow.
@@ -117,7 +117,7 @@ func (p *pacing) fill(d Decision) Decision {
 // between rungs as they do.
 func (p *pacing) step(d Decision) Decision {
 	p.plan()
-	now, rung := float64(p.s.Counts.Exposed), p.s.Pace.Rung+1
+	now, rung := float64(max(p.s.Pace.Ceiling, p.s.Counts.Exposed)), p.s.Pace.Rung+1
 	if rung >= health.MaxCohorts {
 		d.Reasons = append(d.Reasons, Reason{"looks-spent", fmt.Sprintf("%d cohorts have spent all of delta; a person must go on", rung)}, p.ruling())
 		return d
@@ -136,7 +136,7 @@ func (p *pacing) step(d Decision) Decision {
 		total = int64(min(p.n.Allowed, float64(p.n.Target)))
 	}
 	cover := p.s.Pace.Cover
-	if l := p.n.Ladder; cover == 0 && total < p.n.Target && (len(l) < 2 || total >= l[min(len(l)-1, coverRung(len(l)-1))]) {
+	if l := p.n.Ladder; cover == 0 && total < p.n.Target && len(l) > 1 && 10*total >= 9*l[min(len(l)-1, coverRung(len(l)-1))] {
 		cover = min(p.b.coverOf(p.n.Target), (total-p.s.Counts.Exposed)/2)
 	}
 	return p.open(d, rung, total, cover, Reason{"gate-passed", fmt.Sprintf("the budgets pay for %.0f exposed endpoints", min(p.n.Allowed, 1e15))}, p.ruling())

@@ -237,6 +237,10 @@ func (f *Fleet) union(ks []key) float64 {
 	return n / float64(len(f.sample))
 }
 
+// beside is the size of the random cohort that coverage joins: what it covers by
+// itself needs no coverage.
+const beside = 4200
+
 // cover chooses n endpoints as they check in, those first that cover many cells
 // still in need: one pass, threshold falling (fleet.Cover does it for a list).
 func (f *Fleet) cover(n int, r *rand.Rand) cover {
@@ -244,7 +248,7 @@ func (f *Fleet) cover(n int, r *rand.Rand) cover {
 	for i, share := range f.Tested {
 		need[i] = 1
 		if share*f.Size >= 2000 {
-			need[i] = 5
+			need[i] = int8(max(0, math.Ceil(5-share*beside)))
 		}
 	}
 	c := cover{count: map[int32]float64{}}

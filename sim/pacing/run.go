@@ -14,6 +14,7 @@ const (
 	coverage  = cohorts - 1 // the coverage cohort's number
 	horizon   = 30 * 360    // ticks
 	cellTicks = 180         // cells see every tick for so long, then every sixth
+	few       = 5           // baseline failures of a cohort in one tick that are kept however late
 	profiled  = 400         // failures of one kind in one tick that are drawn with labels
 	revertLag = 2           // ticks from a halt to the first reverts; then one poll
 	holdback  = 0.01

@@ -193,11 +193,10 @@ func (c cellCounts) control(w *run, n float64) {
 }
 
 // treated draws the labels of treated failures: the baseline's by hazard, the
-// fault's from its segment or from everywhere. What the baseline does later than
-// the cells are watched closely is counted and not kept.
+// fault's from its segment or from everywhere. What the baseline does late and in
+// large cohorts is counted and not kept.
 func (c cellCounts) treated(w *run, cohort, channel int, base, in, elsewhere float64) {
-	keep := w.t < cellTicks
-	if !keep {
+	if w.t >= cellTicks && base > few {
 		for range int(base) {
 			c.add(w.f.failing[w.r.IntN(len(w.f.failing))], 1)
 		}
