@@ -3,6 +3,7 @@ package rollout
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"reflect"
 	"slices"
@@ -296,4 +297,31 @@ func FuzzDecideOnABudget(f *testing.F) {
 			t.Error("a decision without a reason")
 		}
 	})
+}
+
+// BenchmarkDecideWithSegments is one decision while so many segments are watched
+// and all of them have news.
+func BenchmarkDecideWithSegments(b *testing.B) {
+	for _, n := range []int{100, 1000, 5000, 20000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := budgeted(b, "standard")
+			s.Observed.CellsTested = int64(n)
+			for i := range n {
+				s.Observed.Cells = append(s.Observed.Cells, health.CellLook{ID: uint32(i), Failed: 1, ControlFailed: int64(i % 50), AtRisk: 100, ControlAtRisk: 100_000, Exposed: 100, Share: 0.01})
+			}
+			d, err := Decide(s, t0.Add(time.Minute))
+			if err != nil {
+				b.Fatal(err)
+			}
+			s.Observed.Knowledge = *d.Knowledge
+			for i := range s.Observed.Cells {
+				s.Observed.Cells[i].ControlFailed++
+			}
+			for b.Loop() {
+				if _, err := Decide(s, t0.Add(2*time.Minute)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -93,7 +93,9 @@ func (b *budgeted) observe(w *run, now time.Time) {
 	controls := int64(max(w.f.Size-w.exposed(), w.f.Size-w.reachable()) * (1 - w.union))
 	o.Control = health.Arm{Harmed: int64(w.control[0]), Silent: int64(w.control[1]), AtRisk: controls, AtLeast: controls}
 	o.HaltedShare = w.union
-	o.Cells = w.cells.looks(w, o.Cells)
+	if b.s.Policy.Budget.Segments {
+		o.Cells = w.cells.looks(w, o.Cells)
+	}
 	proven := min(max(0, exposed-int64(failed)), int64(w.atAll(w.ch.Age)))
 	b.s.Observed = &o
 	b.s.Counts = health.Counts{Exposed: exposed, Proven: proven, Open: exposed - proven}
