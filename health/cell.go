@@ -50,6 +50,9 @@ func (c Cell) Log() float64 {
 // result is. A segment without new failures is not touched: its factor is 1, and
 // the weight that started meanwhile is added when something fails.
 func NextCells(cells []Cell, looks []CellLook, started float64) []Cell {
+	if !news(cells, looks) {
+		return cells
+	}
 	out := make([]Cell, 0, max(len(cells), len(looks)))
 	unborn := Cell{LogS: fresh(started)[0], Started: started}
 	i := 0
@@ -70,6 +73,24 @@ func NextCells(cells []Cell, looks []CellLook, started float64) []Cell {
 		}
 	}
 	return append(out, cells[i:]...)
+}
+
+// news tells whether any look differs from what its cell has seen.
+func news(cells []Cell, looks []CellLook) bool {
+	i := 0
+	for _, l := range looks {
+		for i < len(cells) && cells[i].ID < l.ID {
+			i++
+		}
+		if i == len(cells) || cells[i].ID != l.ID {
+			if l.Failed != 0 || l.ControlFailed > 0 {
+				return true
+			}
+		} else if l.Failed != cells[i].Failed || l.ControlFailed > cells[i].ControlFailed {
+			return true
+		}
+	}
+	return false
 }
 
 func (c Cell) next(l CellLook, treated, others, started float64) Cell {

@@ -67,7 +67,7 @@ type Result struct {
 	Held       bool    `json:"held"` // neither halted nor through
 	Segment    bool    `json:"segment_halted"`
 	Excluded   float64 `json:"excluded"`  // share of the fleet
-	Protected  float64 `json:"protected"` // share of the reachable
+	Protected  float64 `json:"protected"` // share of the reachable, without the harmed
 	Gates      int64   `json:"gates"`
 	GatesLimit int64   `json:"gates_limit,omitempty"`
 	// Exposed over time, one number a tick, for drawing; only if asked for.
@@ -165,7 +165,7 @@ func play(f *Fleet, p pacer, fault Fault, ch Channel, seed uint64, trace bool) R
 	}
 	w.res.Excluded = w.union
 	if !w.res.Halted {
-		w.res.Protected = w.exposed() / w.reachable()
+		w.res.Protected = max(0, w.exposed()-w.res.Harmed) / w.reachable()
 		w.res.Held = w.res.T99 == 0
 	}
 	if fault.Slow {
