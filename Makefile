@@ -9,8 +9,10 @@ DEMOFLAGS  ?=
 FUZZTIME   ?= 1m
 # What to measure: make bench BENCHFLAGS="-endpoints 10000 -seconds 1"
 BENCHFLAGS ?=
+# How many good rollouts, and seeds for each fault: make campaign CAMPAIGNFLAGS="30000 20"
+CAMPAIGNFLAGS ?=
 
-.PHONY: help demo build test bench verify fuzz race generate fmt setup tools clean
+.PHONY: help demo build test bench campaign verify fuzz race generate fmt setup tools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +28,9 @@ test: setup ## run every test; installs PostgreSQL and ClamAV first where they a
 
 bench: build setup ## measure the server as a whole process, against its peers and limits
 	@go run ./test/bench -headgate $(BIN) $(BENCHFLAGS)
+
+campaign: build ## the long simulations: false halts, detection power, the table of policies (hours)
+	@scripts/campaign $(CAMPAIGNFLAGS)
 
 verify: tools ## formatting, lint, architecture, API compatibility, generated code, licences
 	@scripts/verify

@@ -118,7 +118,8 @@ Connection:    --server, --token-file, --pin, or HEADGATE_SERVER,
 	root.AddCommand(
 		a.serverCommand(), a.keyCommand(), a.rootCommand(), a.vendorCommand(), a.productCommand(),
 		a.releaseCommand(), a.tenantCommand(), a.tokenCommand(), a.agentCommand(), a.rolloutCommand(),
-		a.endpointCommand(), a.ledgerCommand(), a.doctorCommand(), a.reviewCommand(), a.demoCommand(), a.versionCommand(),
+		a.policyCommand(), a.endpointCommand(), a.ledgerCommand(), a.doctorCommand(), a.reviewCommand(), a.simulateCommand(),
+		a.demoCommand(), a.versionCommand(),
 	)
 	return root
 }

@@ -111,6 +111,9 @@ func (a *app) rolloutStart() *cobra.Command {
 
 // policyText is a policy in a reader's words.
 func policyText(p rollout.Policy) string {
+	if p.Budget != nil {
+		return budgetText(p)
+	}
 	var steps []string
 	if n := len(p.Canaries); n > 0 {
 		steps = append(steps, fmt.Sprintf("%d named canaries", n))
@@ -124,6 +127,19 @@ func policyText(p rollout.Policy) string {
 	}
 	return fmt.Sprintf("%s endpoints at a time, then ×%d each step; %s of health prove an endpoint; %d harmed (or %g %%) halt it %s",
 		strings.Join(steps, ", "), p.Growth, p.Probation, p.MaxHarmed, 100*p.MaxHarmedShare, back)
+}
+
+// budgetText is a policy with a budget in a reader's words.
+func budgetText(p rollout.Policy) string {
+	var budgets []string
+	for _, h := range p.Budget.Horizons {
+		most := fmt.Sprintf("%g %%", 100*h.Share)
+		if h.Harm > 0 {
+			most = fmt.Sprintf("%d endpoints or %s", h.Harm, most)
+		}
+		budgets = append(budgets, fmt.Sprintf("%s by faults that show within %s", most, h.Age))
+	}
+	return fmt.Sprintf("as fast as the evidence allows; harms at most %s, except with probability %g", strings.Join(budgets, ", "), p.Budget.Delta)
 }
 
 func (a *app) rolloutList() *cobra.Command {

@@ -61,6 +61,8 @@ type Policy struct {
 	// Budget, if set, paces the rollout by evidence instead of by the ladder, growth
 	// and harm limits above. It is not for use with canaries, who are not random.
 	Budget *Budget `json:"budget,omitempty"`
+	// Declared is what the author promises; headgate policy check compares.
+	Declared *Declared `json:"declared,omitempty"`
 }
 
 // DefaultPolicy is a cautious ladder for content.
@@ -87,6 +89,9 @@ func ParsePolicy(b []byte) (Policy, error) {
 		d := json.NewDecoder(strings.NewReader(string(b)))
 		d.DisallowUnknownFields()
 		if err := d.Decode(&p); err != nil {
+			if field := misread(b); field != "" {
+				err = fmt.Errorf("%s: %w", field, err)
+			}
 			return p, fmt.Errorf("policy: %w: %w", err, ErrInvalid)
 		}
 		if _, err := d.Token(); !errors.Is(err, io.EOF) {
@@ -136,6 +141,11 @@ func (p Policy) Check() error {
 	}
 	if p.MaxHarmed < 1 || p.MaxPreflightFailed < 1 {
 		return bad("max_harmed, max_preflight_failed", "%d, %d; want at least 1", p.MaxHarmed, p.MaxPreflightFailed)
+	}
+	if p.Declared != nil {
+		if field, err := p.Declared.check(); err != nil {
+			return bad("declared."+field, "%v", err)
+		}
 	}
 	if p.Budget == nil {
 		return nil

@@ -75,7 +75,7 @@ func TestFalseHalts(t *testing.T) {
 			stuck++
 		}
 	}
-	t.Logf("%d good rollouts: %d halted, %d not through in 30 min; the false-halt rate is at most %.2g (95 %%)", n, halts, stuck, health.UpperRate(int64(halts), int64(n), 0.05))
+	t.Logf("%d good rollouts: %d halted, %d not through in 30 min; the false-halt rate is %s", n, halts, stuck, interval(halts, n))
 	if allowed := n/1000 + 1; halts > allowed {
 		t.Errorf("%d of %d good rollouts were halted", halts, n)
 	}

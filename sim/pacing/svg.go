@@ -14,90 +14,171 @@ type Series struct {
 	Line   bool
 }
 
-// Chart is a small log-log chart.
+// Chart is a small chart on a logarithmic x axis. Lines are steps: a number
+// holds until the next.
 type Chart struct {
 	Title, X, Y string
+	Linear      bool // the y axis, from 0
 	Series      []Series
 }
 
 const (
-	chartWidth, chartHeight = 900, 560
-	left, right, top, floor = 80, 250, 40, 60
+	chartWidth, chartHeight = 960, 560
+	left, right, top, floor = 90, 250, 50, 60
+	plotWidth, plotHeight   = chartWidth - left - right, chartHeight - top - floor
 )
 
-var colours = []string{"#0b6e4f", "#1f77b4", "#d62728", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf", "#3d348b", "#000000", "#c44536", "#6a994e"}
+// Colours of the product's policies and their rivals, apart for the colour-blind
+// too: Okabe and Ito's eight, then darker ones; markers tell the rest.
+var colours = []string{"#009e73", "#0072b2", "#d55e00", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#b0a000", "#7f7f7f", "#5e3c99", "#8c510a", "#01665e", "#c51b7d", "#4d9221"}
 
-// bounds are the decades that hold every positive point.
-func (c Chart) bounds() (lo, hi [2]float64) {
-	lo, hi = [2]float64{math.Inf(1), math.Inf(1)}, [2]float64{math.Inf(-1), math.Inf(-1)}
-	for _, s := range c.Series {
-		for _, p := range s.Points {
-			for i, v := range p {
-				if v > 0 {
-					lo[i], hi[i] = min(lo[i], math.Floor(math.Log10(v))), max(hi[i], math.Ceil(math.Log10(v)))
+// axis maps values to 0..1.
+type axis struct {
+	lo, hi float64 // decades, or values if linear
+	linear bool
+}
+
+func (a axis) at(v float64) float64 {
+	if !a.linear {
+		v = math.Log10(max(v, math.Pow(10, a.lo)))
+	}
+	return (v - a.lo) / (a.hi - a.lo)
+}
+
+// ticks are the values that get a grid line.
+func (a axis) ticks() (out []float64) {
+	step := 1.0
+	if a.linear {
+		step = max(1, math.Ceil((a.hi-a.lo)/10))
+	}
+	for v := a.lo; v <= a.hi; v += step {
+		if a.linear {
+			out = append(out, v)
+		} else {
+			out = append(out, math.Pow(10, v))
+		}
+	}
+	return out
+}
+
+// axes hold every positive point.
+func (c Chart) axes() (out [2]axis) {
+	for i := range out {
+		lo, hi := math.Inf(1), math.Inf(-1)
+		for _, s := range c.Series {
+			for _, p := range s.Points {
+				if p[i] > 0 {
+					lo, hi = min(lo, p[i]), max(hi, p[i])
 				}
 			}
 		}
-	}
-	for i := range lo {
-		if math.IsInf(lo[i], 0) {
-			lo[i], hi[i] = 0, 1
+		switch {
+		case math.IsInf(lo, 0):
+			out[i] = axis{hi: 1}
+		case i == 1 && c.Linear:
+			out[i] = axis{hi: math.Ceil(hi) + 1, linear: true}
+		default:
+			lo = math.Floor(math.Log10(lo))
+			out[i] = axis{lo: lo, hi: max(lo+1, math.Ceil(math.Log10(hi)))}
 		}
-		hi[i] = max(hi[i], lo[i]+1)
 	}
-	return lo, hi
+	return out
+}
+
+// short is a number for an axis: 1000 is 1k.
+func short(v float64) string {
+	switch {
+	case v >= 1e6:
+		return fmt.Sprintf("%gM", v/1e6)
+	case v >= 1e3:
+		return fmt.Sprintf("%gk", v/1e3)
+	}
+	return fmt.Sprintf("%g", v)
+}
+
+// drawing collects the elements of an SVG.
+type drawing struct {
+	strings.Builder
+	axes [2]axis
+}
+
+func (d *drawing) x(v float64) float64 { return left + plotWidth*d.axes[0].at(v) }
+func (d *drawing) y(v float64) float64 { return chartHeight - floor - plotHeight*d.axes[1].at(v) }
+
+func (d *drawing) text(x, y float64, more, s string) {
+	fmt.Fprintf(d, `<text x="%.1f" y="%.1f" %s>%s</text>`+"\n", x, y, more, escape.Replace(s))
 }
 
 // SVG draws the chart; points that are not positive lie on the axes.
 func (c Chart) SVG(out io.Writer) error {
-	lo, hi := c.bounds()
-	x := func(v float64) float64 {
-		return left + (chartWidth-left-right)*(math.Log10(max(v, math.Pow(10, lo[0])))-lo[0])/(hi[0]-lo[0])
+	d := &drawing{axes: c.axes()}
+	fmt.Fprintf(d, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12"><rect width="100%%" height="100%%" fill="#fff"/>`+"\n", chartWidth, chartHeight)
+	d.text(left, 28, `font-size="15" font-weight="bold"`, c.Title)
+	d.text(left+plotWidth/2, chartHeight-16, `text-anchor="middle"`, c.X)
+	d.text(0, 0, fmt.Sprintf(`text-anchor="middle" transform="translate(22 %d) rotate(-90)"`, top+plotHeight/2), c.Y)
+	for _, v := range d.axes[0].ticks() {
+		fmt.Fprintf(d, `<path d="M%.1f %dV%d" stroke="#ddd"/>`+"\n", d.x(v), top, chartHeight-floor)
+		d.text(d.x(v), chartHeight-floor+18, `text-anchor="middle"`, short(v))
 	}
-	y := func(v float64) float64 {
-		return chartHeight - floor - (chartHeight-top-floor)*(math.Log10(max(v, math.Pow(10, lo[1])))-lo[1])/(hi[1]-lo[1])
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12"><rect width="100%%" height="100%%" fill="#fff"/>`+"\n", chartWidth, chartHeight)
-	text := func(x, y float64, anchor, s string) {
-		fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" text-anchor="%s">%s</text>`+"\n", x, y, anchor, escape.Replace(s))
-	}
-	line := func(x1, y1, x2, y2 float64) {
-		fmt.Fprintf(&b, `<path d="M%.1f %.1fL%.1f %.1f" stroke="#ddd"/>`+"\n", x1, y1, x2, y2)
-	}
-	text(left, 24, "start", c.Title)
-	text(left+(chartWidth-left-right)/2, chartHeight-16, "middle", c.X)
-	text(12, top-12, "start", c.Y)
-	for d := lo[0]; d <= hi[0]; d++ {
-		v := math.Pow(10, d)
-		line(x(v), top, x(v), chartHeight-floor)
-		text(x(v), chartHeight-floor+16, "middle", fmt.Sprintf("%g", v))
-	}
-	for d := lo[1]; d <= hi[1]; d++ {
-		v := math.Pow(10, d)
-		line(left, y(v), chartWidth-right, y(v))
-		text(left-6, y(v)+4, "end", fmt.Sprintf("%g", v))
+	for _, v := range d.axes[1].ticks() {
+		fmt.Fprintf(d, `<path d="M%d %.1fH%d" stroke="#ddd"/>`+"\n", left, d.y(v), chartWidth-right)
+		d.text(left-8, d.y(v)+4, `text-anchor="end"`, short(v))
 	}
 	for i, s := range c.Series {
-		colour := colours[i%len(colours)]
-		var path strings.Builder
-		for j, p := range s.Points {
-			if s.Line {
-				fmt.Fprintf(&path, "%c%.1f %.1f", "ML"[min(j, 1)], x(p[0]), y(p[1]))
-				continue
-			}
-			fmt.Fprintf(&b, `<circle cx="%.1f" cy="%.1f" r="5" fill="%s"/>`+"\n", x(p[0]), y(p[1]), colour)
-		}
-		if s.Line {
-			fmt.Fprintf(&b, `<path d="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", path.String(), colour)
-		}
-		at := float64(top + 18*i)
-		fmt.Fprintf(&b, `<rect x="%d" y="%.1f" width="12" height="12" fill="%s"/>`+"\n", chartWidth-right+14, at, colour)
-		text(chartWidth-right+32, at+10, "start", s.Name)
+		d.series(i, s)
+		d.legend(i, s)
 	}
-	b.WriteString("</svg>\n")
-	_, err := io.WriteString(out, b.String())
+	d.WriteString("</svg>\n")
+	_, err := io.WriteString(out, d.String())
 	return err
+}
+
+// series draws a line as steps, points as markers. A step too small to be seen
+// is left out.
+func (d *drawing) series(i int, s Series) {
+	if !s.Line {
+		for _, p := range s.Points {
+			d.marker(i, d.x(p[0]), d.y(p[1]))
+		}
+		return
+	}
+	var path strings.Builder
+	lastX, lastY := math.Inf(-1), math.Inf(-1)
+	for j, p := range s.Points {
+		x, y := d.x(p[0]), d.y(p[1])
+		switch {
+		case j == 0:
+			fmt.Fprintf(&path, "M%.1f %.1f", x, y)
+		case j < len(s.Points)-1 && math.Abs(x-lastX) < 0.7 && math.Abs(y-lastY) < 0.7:
+			continue
+		default:
+			fmt.Fprintf(&path, "H%.1fV%.1f", x, y)
+		}
+		lastX, lastY = x, y
+	}
+	fmt.Fprintf(d, `<path d="%s" fill="none" stroke="%s" stroke-width="2"%s/>`+"\n", path.String(), colours[i%len(colours)], dash(i))
+}
+
+func dash(i int) string {
+	if i%2 == 1 {
+		return ` stroke-dasharray="7 3"`
+	}
+	return ""
+}
+
+func (d *drawing) marker(i int, x, y float64) {
+	shape := [...]string{"M-6 0a6 6 0 1 0 12 0a6 6 0 1 0 -12 0z", "M-5-5h10v10h-10z", "M0-7l7 12h-14z", "M0-7l6 7l-6 7l-6-7z"}[i%4]
+	fmt.Fprintf(d, `<path transform="translate(%.1f %.1f)" d="%s" fill="%s" fill-opacity="0.85" stroke="#fff"/>`+"\n", x, y, shape, colours[i%len(colours)])
+}
+
+func (d *drawing) legend(i int, s Series) {
+	x, y := float64(chartWidth-right+16), float64(top+8+20*i)
+	if s.Line {
+		fmt.Fprintf(d, `<path d="M%.1f %.1fh22" stroke="%s" stroke-width="2"%s/>`+"\n", x, y, colours[i%len(colours)], dash(i))
+	} else {
+		d.marker(i, x+11, y)
+	}
+	d.text(x+30, y+4, "", s.Name)
 }
 
 var escape = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
@@ -105,7 +186,7 @@ var escape = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 // HarmAgainstTime charts, for every policy, the median harm of a fault against
 // the minutes in which a good release protects 99 %.
 func HarmAgainstTime(rows []Row, good, fault string) Chart {
-	c := Chart{Title: "harm by " + fault + " against speed without a fault", X: "minutes until 99 % of the reachable are protected", Y: "endpoints harmed (median)"}
+	c := Chart{Title: "Harm by " + fault + " against speed without a fault", X: "minutes until 99 % of the reachable are protected (" + good + ", median)", Y: "endpoints harmed (median)"}
 	speed := map[string]float64{}
 	for _, r := range rows {
 		if r.Fault == good {
@@ -123,7 +204,7 @@ func HarmAgainstTime(rows []Row, good, fault string) Chart {
 // Windows charts how many endpoints are exposed over time, beside the steps of
 // the limit.
 func Windows(f *Fleet, policies []Policy, fault Fault, seed uint64, limit []int64) Chart {
-	c := Chart{Title: "endpoints exposed under " + fault.Name, X: "minutes", Y: "endpoints"}
+	c := Chart{Title: "Endpoints exposed over time: " + fault.Name, X: "minutes", Y: "endpoints"}
 	for _, p := range policies {
 		s := Series{Name: p.Name, Line: true}
 		for i, n := range p.Trace(f, fault, seed).Trace {
