@@ -260,24 +260,32 @@ func (a *app) listSimulations() error {
 }
 
 // Simulated is one rollout of one policy against one fault. A time that never
-// came is absent.
+// came is null.
 type Simulated struct {
-	Policy     string  `json:"policy"`
-	Fault      string  `json:"fault"`
-	Seed       uint64  `json:"seed"`
-	Harmed     float64 `json:"harmed"`
-	T50        float64 `json:"minutes_to_50,omitempty"`
-	T95        float64 `json:"minutes_to_95,omitempty"`
-	T99        float64 `json:"minutes_to_99,omitempty"`
-	Detected   float64 `json:"minutes_to_detection,omitempty"`
-	FalseHalt  bool    `json:"false_halt"` // a good release was halted, whole or in a segment
-	Halted     bool    `json:"halted"`
-	Segment    bool    `json:"segment_halted"`
-	Held       bool    `json:"held"` // neither halted nor through
-	Excluded   float64 `json:"excluded"`
-	Protected  float64 `json:"protected"`
-	Gates      int64   `json:"gates"`
-	GatesLimit int64   `json:"gates_limit"` // that any policy needs
+	Policy     string   `json:"policy"`
+	Fault      string   `json:"fault"`
+	Seed       uint64   `json:"seed"`
+	Harmed     float64  `json:"harmed"`
+	T50        *float64 `json:"minutes_to_50"`
+	T95        *float64 `json:"minutes_to_95"`
+	T99        *float64 `json:"minutes_to_99"`
+	Detected   *float64 `json:"minutes_to_detection"`
+	FalseHalt  bool     `json:"false_halt"` // a good release was halted, whole or in a segment
+	Halted     bool     `json:"halted"`
+	Segment    bool     `json:"segment_halted"`
+	Held       bool     `json:"held"` // neither halted nor through
+	Excluded   float64  `json:"excluded"`
+	Protected  float64  `json:"protected"`
+	Gates      int64    `json:"gates"`
+	GatesLimit int64    `json:"gates_limit"` // that any policy needs
+}
+
+// came is a time in minutes; nil if it never came.
+func came(minutes float64) *float64 {
+	if minutes == 0 {
+		return nil
+	}
+	return &minutes
 }
 
 func played(rows []pacing.Row, first uint64) []Simulated {
@@ -285,7 +293,7 @@ func played(rows []pacing.Row, first uint64) []Simulated {
 	for _, r := range rows {
 		for i, x := range r.Results {
 			out = append(out, Simulated{
-				Policy: r.Policy, Fault: r.Fault, Seed: first + uint64(i), Harmed: x.Harmed, T50: x.T50, T95: x.T95, T99: x.T99, Detected: x.Detected,
+				Policy: r.Policy, Fault: r.Fault, Seed: first + uint64(i), Harmed: x.Harmed, T50: came(x.T50), T95: came(x.T95), T99: came(x.T99), Detected: came(x.Detected),
 				FalseHalt: r.Good && (x.Halted || x.Segment), Halted: x.Halted, Segment: x.Segment, Held: x.Held,
 				Excluded: x.Excluded, Protected: x.Protected, Gates: x.Gates, GatesLimit: x.GatesLimit,
 			})

@@ -38,16 +38,10 @@ func measureCheck(ctx context.Context, s settings, t *table) error {
 		return err
 	}
 	defer r.stop()
-	resp, err := http.Get("http://" + r.addr + "/tuf/timestamp.json")
+	etag, body, err := r.timestamp(ctx)
 	if err != nil {
 		return err
 	}
-	body, err := io.ReadAll(resp.Body)
-	resp.Body.Close()
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("read timestamp.json: %s %w", resp.Status, err)
-	}
-	etag := resp.Header.Get("Etag")
 	bare, addr, err := startBare(ctx, etag, body)
 	if err != nil {
 		return err
@@ -97,6 +91,27 @@ func startBare(ctx context.Context, etag string, body []byte) (*exec.Cmd, string
 	}
 	addr, err := bufio.NewReader(out).ReadString('\n')
 	return c, strings.TrimSpace(addr), err
+}
+
+// timestamp reads timestamp.json once the server has no more to publish.
+func (r *rig) timestamp(ctx context.Context) (etag string, body []byte, err error) {
+	for same := 0; same < 10 && ctx.Err() == nil; time.Sleep(200 * time.Millisecond) {
+		resp, err := http.Get("http://" + r.addr + "/tuf/timestamp.json")
+		if err != nil {
+			return "", nil, err
+		}
+		body, err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK {
+			return "", nil, fmt.Errorf("read timestamp.json: %s %w", resp.Status, err)
+		}
+		now := resp.Header.Get("Etag")
+		if same++; now != etag {
+			same = 0
+		}
+		etag = now
+	}
+	return etag, body, ctx.Err()
 }
 
 // end asks a process to end and waits for it.
