@@ -16,7 +16,8 @@ import (
 // Rollouts is what the decider needs of the store.
 type Rollouts interface {
 	OpenRollouts(ctx context.Context) ([]store.Rollout, error)
-	Snapshot(ctx context.Context, id int64) (rollout.Snapshot, error)
+	Snapshot(ctx context.Context, id int64, now time.Time) (rollout.Snapshot, error)
+	SweepQuiet(ctx context.Context, id int64, now time.Time, limit int) (int, error)
 	Presence(ctx context.Context, id int64, since time.Time) (health.Control, error)
 	CommitDecision(ctx context.Context, c store.DecisionCommit, now time.Time, inTx store.InTx) (store.Rollout, error)
 }
@@ -41,6 +42,7 @@ type Decider struct {
 
 	mu       sync.Mutex // guards what follows
 	presence map[int64]presence
+	quiet    map[int64]swept
 	looked   map[int64]time.Time
 	grain    time.Duration
 }
@@ -94,6 +96,9 @@ func (d *Decider) tick(ctx context.Context, c *complaints) {
 	}
 	d.settle(open)
 	for _, r := range open {
+		if r.Policy.Budget != nil {
+			c.about(ctx, -r.ID, "cannot look for silence", d.lookForSilence(ctx, r.ID))
+		}
 		if r.State != rollout.Halted && r.State != rollout.Reverted { // only people move these
 			c.about(ctx, r.ID, "cannot decide", d.Decide(ctx, r.ID))
 		}
@@ -114,6 +119,11 @@ func (d *Decider) settle(open []store.Rollout) {
 	for id := range d.presence {
 		if !alive[id] {
 			delete(d.presence, id)
+		}
+	}
+	for id := range d.quiet {
+		if !alive[id] {
+			delete(d.quiet, id)
 		}
 	}
 	for id := range d.looked {
@@ -138,14 +148,15 @@ func (d *Decider) Decide(ctx context.Context, id int64) error {
 }
 
 func (d *Decider) decide(ctx context.Context, id int64) error {
-	snap, err := d.Rollouts.Snapshot(ctx, id)
+	now := d.Now().UTC().Truncate(time.Microsecond) // as the ledger keeps it, so that it can be replayed
+	snap, err := d.Rollouts.Snapshot(ctx, id, now)
 	if err != nil {
 		return fmt.Errorf("decide R-%d: %w", id, err)
 	}
 	if snap.Control, err = d.Presence(ctx, id, snap.Policy); err != nil {
 		return fmt.Errorf("decide R-%d: %w", id, err)
 	}
-	now := d.Now().UTC().Truncate(time.Microsecond) // as the ledger keeps it, so that it can be replayed
+	atRisk(&snap)
 	dec, err := rollout.Decide(snap, now)
 	if err != nil {
 		return fmt.Errorf("decide R-%d: %w", id, err)

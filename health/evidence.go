@@ -37,6 +37,9 @@ type Arm struct {
 	// late; AtLeast is the same rounded down.
 	AtRisk  int64 `json:"at_risk"`
 	AtLeast int64 `json:"at_least"`
+	// Young is how many of AtRisk were granted so lately that their silence could
+	// not be seen yet: a baseline that could not show lowers no bound.
+	Young int64 `json:"young,omitempty"`
 }
 
 // Failed is the failures of every channel.
@@ -44,7 +47,7 @@ func (a Arm) Failed() int64 { return a.Harmed + a.Silent }
 
 // valid tells whether the numbers can be counts.
 func (a Arm) valid() bool {
-	return min(a.Harmed, a.Silent, a.AtLeast) >= 0 && a.AtRisk >= a.AtLeast && max(a.Harmed, a.Silent, a.AtRisk) < 1<<53
+	return min(a.Harmed, a.Silent, a.AtLeast, a.Young) >= 0 && a.AtRisk >= max(a.AtLeast, a.Young) && max(a.Harmed, a.Silent, a.AtRisk) < 1<<53
 }
 
 // Look is what all groups have shown by one instant.
@@ -128,7 +131,7 @@ func (e Evidence) Next(l Look) Evidence {
 		n.Streams[i] = last.next(math.Log(w), d.bet(i))
 	}
 	for i := range n.Expected {
-		n.Expected[i].add(d.Cohorts[i].AtRisk, d.Control)
+		n.Expected[i].add(d.Cohorts[i].AtRisk-d.Cohorts[i].Young, d.Control)
 	}
 	return n
 }
@@ -224,10 +227,12 @@ func logFactor(r, treated, others, share float64) float64 {
 	return f
 }
 
-// add counts control failures of one interval towards what was to be expected.
+// add counts control failures of one interval towards what was to be expected:
+// of as few treated among as many controls as there may have been, for what is
+// expected is subtracted from what failed.
 func (e *Expected) add(atRisk int64, control Arm) {
-	if n := float64(control.Failed()); n > 0 && control.AtLeast > 0 {
-		w := float64(atRisk) / float64(control.AtLeast)
+	if n := float64(control.Failed()); n > 0 && control.AtRisk > 0 {
+		w := float64(atRisk) / float64(control.AtRisk)
 		e.Mean += n * w
 		e.Variance += n * w * w
 	}

@@ -25,6 +25,9 @@ type Gate struct {
 	BusyDomains map[string]bool
 	// Covered counts the exposures among Counts that were chosen for coverage.
 	Covered int64
+	// Holdback is the share of ranks, the last ones, that are not granted until the
+	// finish: they stay controls.
+	Holdback float64
 	// Halted lists the segments that the rollout leaves out.
 	Halted []fleet.Labels
 }
@@ -127,6 +130,8 @@ func (g *Gate) wait(a Ask) (code, detail string) {
 		return "window-full", fmt.Sprintf("%d of %d endpoints are exposed", g.Counts.Exposed-g.Covered, g.Pace.Ceiling-g.Pace.Cover)
 	case !a.Coverage && !g.First[a.Endpoint] && !fleet.InTurn(fleet.Rank(g.Seed, a.Endpoint), g.Pace.Turn):
 		return "not-your-turn", "the rollout has not come to this endpoint yet"
+	case !a.Coverage && g.State == Running && g.Holdback > 0 && !fleet.InTurn(fleet.Rank(g.Seed, a.Endpoint), 1-g.Holdback):
+		return "held-back", fmt.Sprintf("this endpoint is one of the %.3g %% that are compared with until the finish", 100*g.Holdback)
 	case g.Counts.Exposed >= g.Pace.Ceiling:
 		return "window-full", fmt.Sprintf("%d of %d endpoints are exposed", g.Counts.Exposed, g.Pace.Ceiling)
 	case g.Counts.Unproven() >= g.Pace.Window:

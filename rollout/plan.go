@@ -96,6 +96,10 @@ func RankHex(seed []byte, endpointID string) string {
 	return fmt.Sprintf("%016x", fleet.Rank(seed, endpointID))
 }
 
+// Quiet is how long after it was last heard from an endpoint counts as silent,
+// exposed or not.
+func (p Policy) Quiet() time.Duration { return p.Beacon.Std() + p.Grace.Std() }
+
 // Deadline is when an exposure granted at t that is still open becomes silent.
 func (p Policy) Deadline(t time.Time) time.Time {
 	return t.Add(p.GrantTTL.Std() + p.Probation.Std() + p.Grace.Std())

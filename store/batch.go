@@ -103,15 +103,18 @@ func (s *Store) CommitBatch(ctx context.Context, b Batch, now time.Time) (BatchA
 	err := s.inWrite(ctx, "commit batch", func(c conn) error {
 		r := &batchRun{
 			c: c, batch: b, now: now.UTC().Truncate(time.Microsecond),
-			gates: map[int64]*gate{}, endpoints: map[int64]*identity{}, latest: map[int64]int{},
+			gates: map[int64]*gate{}, endpoints: map[int64]*identity{}, latest: map[int64]int{}, fallen: map[int64][]any{}, spoke: map[int64]bool{},
 			answer: BatchAnswer{Asks: make([]GrantAnswer, len(b.Asks)), Beacons: make([]BeaconAnswer, len(b.Beacons))},
 		}
 		if err := r.load(ctx); err != nil {
 			return err
 		}
 		r.takeBeacons()
-		r.answerAsks()
-		err := r.save(ctx)
+		r.takeFallen()
+		err := r.answerAsks()
+		if err == nil {
+			err = r.save(ctx)
+		}
 		answer, changed = r.answer, r.changed
 		return err
 	})
@@ -136,6 +139,10 @@ type batchRun struct {
 	answer    BatchAnswer
 	members   []string    // of the ledger entry
 	changed   []*identity // whose vitals the batch rewrites
+	// fallen are, by rollout with a budget, endpoints that report its product as
+	// unhealthy and did not before; spoke are those who proved who they are.
+	fallen map[int64][]any
+	spoke  map[int64]bool
 }
 
 // takeBeacons moves exposures as the beacons report.
@@ -146,6 +153,7 @@ func (r *batchRun) takeBeacons() {
 			r.answer.Beacons[i].Err = ErrUnauthenticated
 			continue
 		}
+		r.spoke[b.Endpoint] = true
 		if j, ok := r.latest[b.Endpoint]; !ok || b.Seq >= r.batch.Beacons[j].Seq {
 			r.latest[b.Endpoint] = i
 		}
@@ -198,13 +206,21 @@ func (r *batchRun) move(g *gate, id *identity, x *exposure, to health.State, a A
 	if next == health.Harmed && !x.reverted {
 		g.reverted++ // it went back by itself
 	}
+	if w := g.watched; w != nil && x.state == health.Open {
+		if labels, err := r.c.s.labelsOf(id.labels); err == nil && !w.leftOut(labels) {
+			w.cohort(x.rung).unsettled--
+		}
+	}
+	if next != health.Proven {
+		g.fail(id.id, x.rung, next)
+	}
 	x.state, x.settled, x.changed = next, r.now, true
 	x.reason, x.detail, x.down = a.Reason, a.Detail, a.Down
 	r.member(g, id, string(next))
 }
 
 // answerAsks admits the asks in their order.
-func (r *batchRun) answerAsks() {
+func (r *batchRun) answerAsks() error {
 	for i, a := range r.batch.Asks {
 		id := r.endpoints[a.Endpoint]
 		if !id.authentic(a.Secret) {
@@ -221,6 +237,13 @@ func (r *batchRun) answerAsks() {
 			Endpoint: ids.Format("E", a.Endpoint), Tenant: tenant.name, TenantPaused: tenant.paused,
 			Domain: id.domain, Digest: a.Digest,
 		}
+		if w := g.watched; w != nil {
+			var err error
+			if ask.Labels, err = r.c.s.labelsOf(id.labels); err != nil {
+				return err
+			}
+			ask.Coverage = w.covering[a.Endpoint]
+		}
 		if x := g.exposures[a.Endpoint]; x != nil {
 			ask.Exposure, ask.Age = x.state, r.now.Sub(x.granted)
 		}
@@ -228,10 +251,14 @@ func (r *batchRun) answerAsks() {
 		r.answer.Asks[i].Answer = answer
 		if answer.New {
 			g.delta(id.labels).Grant()
-			g.exposures[a.Endpoint] = &exposure{state: health.Open, granted: r.now, isNew: true}
+			g.exposures[a.Endpoint] = &exposure{state: health.Open, granted: r.now, rung: g.rungOf(ask), isNew: true}
+			if g.watched != nil {
+				g.watched.grant(g.rungOf(ask), r.now)
+			}
 			r.member(g, id, "granted")
 		}
 	}
+	return nil
 }
 
 // member notes a fact for the ledger entry.

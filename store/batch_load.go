@@ -27,7 +27,7 @@ const retry = 10 * time.Second
 
 // What the hot path reads.
 const (
-	textGate  = `SELECT state, rung, window_size, ceiling, turn, boost, segments FROM rollout WHERE id = $1`
+	textGate  = `SELECT state, rung, window_size, ceiling, turn, boost, cover, halted, segments FROM rollout WHERE id = $1`
 	textTotal = `SELECT exposed, proven, harmed, silent, still_open FROM rollout_count WHERE rollout = $1 AND segment = ''`
 )
 
@@ -37,7 +37,7 @@ var (
 	// rollout's rows, whatever its statistics said when it made the plan.
 	listExposures = &list{
 		head: `WITH k (endpoint) AS (VALUES `, row: `(CAST(? AS BIGINT))`,
-		tail: `) SELECT k.endpoint, COALESCE((SELECT x.state || ' ' || x.granted || ' ' || x.down || CASE WHEN x.reverted THEN ' reverted' ELSE ' no' END` +
+		tail: `) SELECT k.endpoint, COALESCE((SELECT x.state || ' ' || x.granted || ' ' || x.down || CASE WHEN x.reverted THEN ' reverted ' ELSE ' no ' END || x.rung` +
 			` FROM exposure x WHERE x.rollout = $1 AND x.endpoint = k.endpoint), '') FROM k`,
 		fixed: 1, pad: true,
 	}
@@ -58,6 +58,7 @@ type exposure struct {
 	granted        time.Time
 	settled        time.Time
 	reverted       bool
+	rung           int64
 	reason, detail string
 	down           time.Duration
 	isNew, changed bool
@@ -73,6 +74,15 @@ type gate struct {
 	deltas    map[string]*health.Counts // by labels as stored
 	noted     map[string]int64          // facts for the ledger
 	reverted  int64                     // more of them
+	watched   *watched                  // with a budget only
+}
+
+// rungOf is the cohort that a grant belongs to.
+func (g *gate) rungOf(a rollout.Ask) int64 {
+	if a.Coverage {
+		return rungCoverage
+	}
+	return g.gate.Pace.Rung
 }
 
 // delta collects the changes of all endpoints with the same labels.
@@ -101,6 +111,9 @@ func (r *batchRun) load(ctx context.Context) error {
 				about[a.Rollout] = append(about[a.Rollout], b.Endpoint)
 			}
 		}
+	}
+	if err := r.findFallen(ctx, about); err != nil {
+		return err
 	}
 	for _, id := range slices.Sorted(maps.Keys(about)) {
 		g, err := r.c.lockGate(ctx, id)
@@ -132,7 +145,8 @@ func distinct(all []any) []any {
 func (c conn) lockGate(ctx context.Context, id int64) (*gate, error) {
 	g := &gate{exposures: map[int64]*exposure{}, refused: map[int64]AttemptReport{}, deltas: map[string]*health.Counts{}, noted: map[string]int64{}}
 	p := &g.gate.Pace
-	err := c.row(ctx, textGate+c.s.dialect.lock, id).Scan(&g.gate.State, &p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &g.segments)
+	var halted string
+	err := c.row(ctx, textGate+c.s.dialect.lock, id).Scan(&g.gate.State, &p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &halted, &g.segments)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -148,6 +162,19 @@ func (c conn) lockGate(ctx context.Context, id int64) (*gate, error) {
 	}
 	g.gate.Rollout, g.gate.Digest, g.gate.Seed = id, g.static.digest, g.static.seed
 	g.gate.First, g.gate.TTL, g.gate.Retry = g.static.first, g.static.policy.GrantTTL.Std(), retry
+	if g.static.policy.Budget == nil {
+		return g, nil
+	}
+	if g.watched, err = c.loadWatched(ctx, id, g.static.policy, halted); err != nil {
+		return nil, err
+	}
+	if n := g.watched.cohorts[rungCoverage]; n != nil {
+		g.gate.Covered = n.granted
+	}
+	for _, h := range g.watched.halted {
+		g.gate.Halted = append(g.gate.Halted, h.Labels)
+	}
+	g.gate.Holdback = g.static.policy.Budget.Holdback
 	return g, nil
 }
 
@@ -195,11 +222,12 @@ func (c conn) loadExposures(ctx context.Context, g *gate, endpoints []any) error
 		f := strings.Split(packed, " ")
 		granted, err1 := strconv.ParseInt(f[1], 10, 64)
 		down, err2 := strconv.ParseInt(f[2], 10, 64)
-		if err := errors.Join(err1, err2); err != nil {
+		rung, err3 := strconv.ParseInt(f[4], 10, 64)
+		if err := errors.Join(err1, err2, err3); err != nil {
 			return fmt.Errorf("exposure %q: %w", packed, err)
 		}
 		x.state = health.State(f[0])
-		x.granted, x.down, x.reverted = fromMicros(granted), time.Duration(down)*time.Microsecond, f[3] == "reverted"
+		x.granted, x.down, x.reverted, x.rung = fromMicros(granted), time.Duration(down)*time.Microsecond, f[3] == "reverted", rung
 		g.exposures[endpoint] = x
 		return nil
 	})
@@ -242,6 +270,23 @@ func (r *batchRun) loadDomains(ctx context.Context) error {
 
 // segmentsOf lists the segments of labels as stored.
 func (s *Store) segmentsOf(labels string) ([]string, error) {
+	p, err := s.parsed(labels)
+	return p.segments, err
+}
+
+// labelsOf reads labels as stored. Nobody changes them.
+func (s *Store) labelsOf(labels string) (fleet.Labels, error) {
+	p, err := s.parsed(labels)
+	return p.labels, err
+}
+
+// parsedLabels are labels with their segments.
+type parsedLabels struct {
+	labels   fleet.Labels
+	segments []string
+}
+
+func (s *Store) parsed(labels string) (parsedLabels, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if out, ok := s.segments[labels]; ok {
@@ -249,11 +294,11 @@ func (s *Store) segmentsOf(labels string) ([]string, error) {
 	}
 	var l fleet.Labels
 	if err := json.Unmarshal([]byte(labels), &l); err != nil {
-		return nil, fmt.Errorf("labels %q: %w", labels, err)
+		return parsedLabels{}, fmt.Errorf("labels %q: %w", labels, err)
 	}
 	if len(s.segments) > 10000 { // as many as fit are enough: it is a cache
 		clear(s.segments)
 	}
-	s.segments[labels] = l.Segments()
+	s.segments[labels] = parsedLabels{l, l.Segments()}
 	return s.segments[labels], nil
 }

@@ -20,8 +20,8 @@ const (
 
 var (
 	listGrant = &list{
-		head: `INSERT INTO exposure (rollout, endpoint, state, granted, deadline, settled, reverted, domain, down, reason, detail) VALUES `,
-		row:  `($1, ?, 'open', $2, $3, 0, FALSE, ?, 0, '', '')`, fixed: 3,
+		head: `INSERT INTO exposure (rollout, endpoint, state, granted, deadline, settled, reverted, domain, down, reason, detail, rung) VALUES `,
+		row:  `($1, ?, 'open', $2, $3, 0, FALSE, ?, 0, '', '', ?)`, fixed: 3,
 	}
 	// listProve is for what nearly all outcomes are: proven, with nothing to tell.
 	// The rows exist and are locked, so that it always updates: found by their
@@ -88,6 +88,9 @@ func (r *batchRun) saveGate(ctx context.Context, g *gate) error {
 	if err := r.saveExposures(ctx, g); err != nil {
 		return err
 	}
+	if err := r.saveWatched(ctx, g); err != nil {
+		return err
+	}
 	refused, err := r.saveRefusals(ctx, g)
 	if err != nil {
 		return err
@@ -113,7 +116,7 @@ func (r *batchRun) saveExposures(ctx context.Context, g *gate) error {
 		x := g.exposures[endpoint]
 		switch {
 		case x.isNew:
-			granted = append(granted, endpoint, r.endpoints[endpoint].domainKey())
+			granted = append(granted, endpoint, r.endpoints[endpoint].domainKey(), x.rung)
 		case x.changed && x.state == health.Proven && !x.reverted && x.reason == "" && x.detail == "" && x.down == 0:
 			proven = append(proven, endpoint)
 		case x.changed:
@@ -124,8 +127,11 @@ func (r *batchRun) saveExposures(ctx context.Context, g *gate) error {
 		}
 	}
 	p := g.static.policy
-	deadline := r.now.Add(p.GrantTTL.Std() + p.Probation.Std() + p.Grace.Std())
-	if _, err := r.c.execList(ctx, listGrant, []any{id, now, micros(deadline)}, granted); err != nil {
+	deadline := micros(p.Deadline(r.now))
+	if g.watched != nil {
+		deadline = far
+	}
+	if _, err := r.c.execList(ctx, listGrant, []any{id, now, deadline}, granted); err != nil {
 		return err
 	}
 	_, err := r.c.execList(ctx, listProve, []any{id, now}, proven)

@@ -41,6 +41,9 @@ type Rollout struct {
 	Action  rollout.Action
 	Reasons []rollout.Reason
 	Decided time.Time
+	// With a budget: the segments left out, and what the last look left.
+	Halted    []rollout.HaltedSegment
+	Knowledge rollout.Knowledge
 }
 
 // Start is the wish to roll a release out.
@@ -176,7 +179,7 @@ func (c conn) insertRollout(ctx context.Context, id int64, st Start, digest stri
 }
 
 const rolloutColumns = `r.id, r.product, r.version, r.digest, r.floor, r.policy, r.seed, r.started, r.started_by, r.state, r.revision,
-	r.rung, r.window_size, r.ceiling, r.turn, r.boost, r.quiet_until, r.accepted_harm, r.accepted_refusals, r.held_by, r.rung_since, r.ended, r.resume_asked_by, r.preflight_failed, r.reverted,
+	r.rung, r.window_size, r.ceiling, r.turn, r.boost, r.cover, r.halted, r.knowledge, r.quiet_until, r.accepted_harm, r.accepted_refusals, r.held_by, r.rung_since, r.ended, r.resume_asked_by, r.preflight_failed, r.reverted,
 	r.action, r.reasons, r.decided, n.exposed, n.proven, n.harmed, n.silent, n.still_open`
 
 const fromRollout = ` FROM rollout r JOIN rollout_count n ON n.rollout = r.id AND n.segment = '' `
@@ -185,17 +188,23 @@ func (c conn) rollouts(ctx context.Context, text string, args ...any) (out []Rol
 	rows, err := c.rows(ctx, text, args...)
 	err = each(rows, err, func() error {
 		var r Rollout
-		var policy, reasons []byte
+		var policy, reasons, halted, knowledge []byte
 		var floor, started, since, ended, decided int64
 		p, n := &r.Pace, &r.Counts
 		if err := rows.Scan(&r.ID, &r.Product, &r.Version, &r.Digest, &floor, &policy, &r.Seed, &started, &r.StartedBy, &r.State, &r.Revision,
-			&p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.QuietUntil, &p.AcceptedHarm, &p.AcceptedRefusals, &r.HeldBy, &since, &ended, &r.ResumeAskedBy, &r.PreflightFailed, &r.Reverted,
+			&p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &halted, &knowledge, &p.QuietUntil, &p.AcceptedHarm, &p.AcceptedRefusals, &r.HeldBy, &since, &ended, &r.ResumeAskedBy, &r.PreflightFailed, &r.Reverted,
 			&r.Action, &reasons, &decided, &n.Exposed, &n.Proven, &n.Harmed, &n.Silent, &n.Open); err != nil {
 			return err
 		}
 		r.Floor = time.Duration(floor) * time.Microsecond
 		r.Started, r.RungSince, r.Ended, r.Decided = fromMicros(started), fromMicros(since), fromMicros(ended), fromMicros(decided)
-		if err := errors.Join(json.Unmarshal(policy, &r.Policy), json.Unmarshal(reasons, &r.Reasons)); err != nil {
+		if err := errors.Join(json.Unmarshal(policy, &r.Policy), json.Unmarshal(reasons, &r.Reasons), json.Unmarshal(halted, &r.Halted)); err != nil {
+			return fmt.Errorf("rollout R-%d: %w", r.ID, err)
+		}
+		if len(knowledge) == 0 {
+			knowledge = []byte("{}")
+		}
+		if err := json.Unmarshal(knowledge, &r.Knowledge); err != nil {
 			return fmt.Errorf("rollout R-%d: %w", r.ID, err)
 		}
 		out = append(out, r)
@@ -275,7 +284,7 @@ func (s *Store) CommitDecision(ctx context.Context, d DecisionCommit, now time.T
 			return fmt.Errorf("decided at revision %d, it stands at %d: %w", d.Snapshot.Revision, ro.Revision, ErrConflict)
 		}
 		if ro.decided(d.Decision) {
-			return nil
+			return c.keepKnowledge(ctx, ro, d)
 		}
 		if to := d.Decision.State; to != ro.State && !ro.State.CanBecome(to) {
 			return fmt.Errorf("%s cannot become %s: %w", ro.State, to, ErrState)
@@ -292,7 +301,7 @@ func (s *Store) CommitDecision(ctx context.Context, d DecisionCommit, now time.T
 
 // decided tells whether the rollout stands already as d would have it.
 func (r Rollout) decided(d rollout.Decision) bool {
-	if r.Action != d.Action || r.State != d.State || r.Pace != d.Pace || r.HeldBy != d.HeldBy || d.NewRung {
+	if len(d.HaltSegments) > 0 || r.Action != d.Action || r.State != d.State || r.Pace != d.Pace || r.HeldBy != d.HeldBy || d.NewRung {
 		return false
 	}
 	return reflect.DeepEqual(codes(r.Reasons), codes(d.Reasons))
@@ -315,6 +324,10 @@ func (r *Rollout) apply(d rollout.Decision, now time.Time) {
 	case r.Ended.IsZero():
 		r.Ended = now
 	}
+	if d.Knowledge != nil {
+		r.Knowledge = *d.Knowledge
+	}
+	r.Halted = append(r.Halted, d.HaltSegments...)
 	r.Action, r.Reasons, r.State, r.Pace, r.HeldBy, r.Decided = d.Action, d.Reasons, d.State, d.Pace, d.HeldBy, now
 }
 
@@ -341,12 +354,16 @@ func (c conn) commitRollout(ctx context.Context, r *Rollout, now time.Time, inTx
 	if err != nil {
 		return fmt.Errorf("reasons: %w", err)
 	}
+	knowledge, halted, err := r.evidence()
+	if err != nil {
+		return err
+	}
 	n, err := c.exec(ctx, `UPDATE rollout SET state = $3, revision = revision + 1, rung = $4, window_size = $5, ceiling = $6, turn = $7, boost = $8,
 		held_by = $9, rung_since = $10, ended = $11, resume_asked_by = $12, action = $13, reasons = $14, decided = $15,
-		quiet_until = $16, accepted_harm = $17, accepted_refusals = $18 WHERE id = $1 AND revision = $2`,
+		quiet_until = $16, accepted_harm = $17, accepted_refusals = $18, cover = $19, halted = $20, knowledge = $21 WHERE id = $1 AND revision = $2`,
 		r.ID, r.Revision, string(r.State), r.Pace.Rung, r.Pace.Window, r.Pace.Ceiling, r.Pace.Turn, r.Pace.Boost,
 		r.HeldBy, micros(r.RungSince), micros(r.Ended), r.ResumeAskedBy, string(r.Action), string(reasons), micros(r.Decided),
-		r.Pace.QuietUntil, r.Pace.AcceptedHarm, r.Pace.AcceptedRefusals)
+		r.Pace.QuietUntil, r.Pace.AcceptedHarm, r.Pace.AcceptedRefusals, r.Pace.Cover, halted, knowledge)
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,8 @@ import (
 )
 
 // Snapshot reads all that a decision depends on in one transaction, but for
-// Control, which is Presence's.
-func (s *Store) Snapshot(ctx context.Context, id int64) (snap rollout.Snapshot, err error) {
+// Control, which is Presence's; now says who is too young to be silent.
+func (s *Store) Snapshot(ctx context.Context, id int64, now time.Time) (snap rollout.Snapshot, err error) {
 	err = s.inRead(ctx, fmt.Sprintf("read snapshot of R-%d", id), func(c conn) error {
 		r, err := c.rollout(ctx, id)
 		if err != nil {
@@ -22,7 +22,10 @@ func (s *Store) Snapshot(ctx context.Context, id int64) (snap rollout.Snapshot, 
 			Pace: r.Pace, Started: r.Started, RungSince: r.RungSince, Floor: r.Floor, HeldBy: r.HeldBy,
 			Counts: r.Counts, PreflightFailed: r.PreflightFailed, Reverted: r.Reverted,
 		}
-		snap.Segments, err = c.segments(ctx, id)
+		if snap.Segments, err = c.segments(ctx, id); err != nil || r.Policy.Budget == nil {
+			return err
+		}
+		snap.Observed, err = c.observed(ctx, r, now)
 		return err
 	})
 	return snap, err

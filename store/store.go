@@ -65,7 +65,7 @@ type Store struct {
 	identities *lru.Cache[int64, *identity]
 
 	mu       sync.Mutex          // guards what follows
-	segments map[string][]string // by an endpoint's labels as stored
+	segments map[string]parsedLabels // by an endpoint's labels as stored
 	static   map[int64]*static   // what never changes of a rollout
 }
 
@@ -75,7 +75,7 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*Store, error) {
 	s := &Store{
 		dialect: dialectOf(dsn), log: log,
 		texts: map[*list][]string{}, prepared: map[string]*sql.Stmt{},
-		identities: newIdentities(), segments: map[string][]string{}, static: map[int64]*static{},
+		identities: newIdentities(), segments: map[string]parsedLabels{}, static: map[int64]*static{},
 	}
 	var err error
 	if s.write, err = s.dialect.open(dsn, false); err != nil {

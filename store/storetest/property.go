@@ -95,7 +95,7 @@ func (w *World) compare(rt *rapid.T, t *testing.T, ro, window int64, h *history)
 		want.Grant()
 		want.Move(health.Open, s)
 	}
-	snap, err := w.Store.Snapshot(t.Context(), ro)
+	snap, err := w.Store.Snapshot(t.Context(), ro, Start)
 	if err != nil {
 		rt.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 
 func (w *World) decide(tb testing.TB, id int64, d rollout.Decision) (store.Rollout, error) {
 	tb.Helper()
-	snap, err := w.Store.Snapshot(tb.Context(), id)
+	snap, err := w.Store.Snapshot(tb.Context(), id, Start)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func twoDeciders(t *testing.T, newDSN func(testing.TB) string) {
 	servers := []*store.Store{w.Store, Open(t, dsn)}
 	const rounds = 20
 	for range rounds {
-		snap, err := w.Store.Snapshot(t.Context(), id)
+		snap, err := w.Store.Snapshot(t.Context(), id, Start)
 		if err != nil {
 			t.Fatal(err)
 		}

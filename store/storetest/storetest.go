@@ -76,7 +76,7 @@ func grantThenProof(t *testing.T, newDSN func(testing.TB) string) {
 			w.Beacon(4, ro, store.AttemptProven), // never granted
 		}}, later)
 	}
-	snap, err := w.Store.Snapshot(t.Context(), ro)
+	snap, err := w.Store.Snapshot(t.Context(), ro, Start)
 	if err != nil {
 		t.Fatal(err)
 	}

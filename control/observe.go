@@ -1,0 +1,66 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/headgate/headgate/rollout"
+)
+
+// swept is when silence was looked for last, and what it cost.
+type swept struct {
+	at   time.Time
+	took time.Duration
+}
+
+// lookForSilence records who is not heard from under a rollout with a budget,
+// before it is decided. It reads a row for each endpoint, so it is done no more
+// often than each tick, and than twenty times what it cost.
+func (d *Decider) lookForSilence(ctx context.Context, id int64) error {
+	now := d.Now()
+	d.mu.Lock()
+	last := d.quiet[id]
+	d.mu.Unlock()
+	if now.Sub(last.at) < max(d.Every*9/10, 20*last.took) {
+		return nil
+	}
+	for {
+		n, err := d.Rollouts.SweepQuiet(ctx, id, now, sweepBatch)
+		if err != nil {
+			return fmt.Errorf("look for silence under R-%d: %w", id, err)
+		}
+		if n < sweepBatch || ctx.Err() != nil {
+			break
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.quiet == nil {
+		d.quiet = map[int64]swept{}
+	}
+	d.quiet[id] = swept{at: now, took: d.Now().Sub(now)}
+	return nil
+}
+
+// atRisk fills in how many controls could be seen to fail. The count is older
+// than the rest: endpoints exposed since are no controls any more, so that the
+// lower number leaves them out; nor are those of later cohorts that are not heard
+// from.
+func atRisk(s *rollout.Snapshot) {
+	if s.Observed == nil {
+		return
+	}
+	o, c := s.Observed, s.Control
+	since := max(0, s.Counts.Exposed-(c.Fit-c.Unexposed))
+	o.Control.AtRisk = c.Heard
+	o.Control.AtLeast = max(0, c.Heard-since-o.Control.Failed())
+	if c.Fit == 0 {
+		return
+	}
+	there := float64(c.Online) / float64(c.Fit)
+	for i := range o.Cohorts {
+		a := &o.Cohorts[i].Arm
+		a.AtLeast = int64(float64(a.AtLeast) * min(1, there))
+	}
+}
