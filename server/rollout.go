@@ -45,6 +45,9 @@ func (s rolloutService) StartRollout(ctx context.Context, req *connect.Request[h
 	if err != nil {
 		return nil, fmt.Errorf("policy_json: %w", err)
 	}
+	if err := checkObserved(policy); err != nil {
+		return nil, fmt.Errorf("policy_json: %w", err)
+	}
 	seed := make([]byte, seedBytes)
 	rand.Read(seed) // never fails: it aborts the program instead
 	r, err := s.store.StartRollout(ctx, store.Start{

@@ -1,0 +1,32 @@
+package server
+
+import (
+	"fmt"
+
+	"github.com/headgate/headgate/rollout"
+)
+
+// checkObserved refuses a policy whose budget asks for evidence that this server
+// does not gather: a bound that is never looked at would be none.
+func checkObserved(p rollout.Policy) error {
+	b := p.Budget
+	if b == nil {
+		return nil
+	}
+	refuse := func(field, why string) error {
+		return fmt.Errorf("policy %q: budget.%s: %s: %w", p.Name, field, why, rollout.ErrInvalid)
+	}
+	switch {
+	case b.SlowShare > 0:
+		return refuse("slow_share", fmt.Sprintf("%v; this server does not compare vitals with the controls' yet: set it to 0", b.SlowShare))
+	case b.Cover > 0:
+		return refuse("cover", fmt.Sprintf("%d; this server does not choose endpoints for coverage yet: set it to 0", b.Cover))
+	case b.Segments:
+		return refuse("segments", "this server does not count failures by segment yet: set it to false")
+	case b.Holdback <= 0:
+		return refuse("holdback", "0; without controls nothing can be compared: want a share above 0")
+	case p.Grace*2 < p.Beacon:
+		return fmt.Errorf("policy %q: grace: %s; with a budget, want at least half of beacon (%s): a report that is a little late would be silence: %w", p.Name, p.Grace, p.Beacon, rollout.ErrInvalid)
+	}
+	return nil
+}
