@@ -20,7 +20,7 @@ import (
 
 func (a *app) rolloutCommand() *cobra.Command {
 	return group("rollout", "Move one release onto the endpoints it fits",
-		a.rolloutStart(), a.rolloutList(), a.rolloutShow(), a.rolloutWatch(),
+		a.rolloutStart(), a.rolloutList(), a.rolloutShow(), a.rolloutWatch(), a.rolloutExplain(),
 		orderCommand(a, "hold", "Stop granting; what is exposed goes on and is judged",
 			"No further endpoint will be granted %s until it is resumed; endpoints that have it keep it.",
 			func(c *client) orderCall[headgatev1.HoldRolloutRequest, headgatev1.HoldRolloutResponse] {
@@ -77,16 +77,9 @@ func (a *app) rolloutStart() *cobra.Command {
 			if err := release.CheckVersion(args[1]); err != nil {
 				return usageError{err}
 			}
-			var policy []byte
-			if policyFile != "" {
-				var err error
-				if policy, err = readFile(policyFile, rollout.MaxPolicy); err != nil {
-					return err
-				}
-			}
-			p, err := rollout.ParsePolicy(policy)
+			policy, p, err := a.startPolicy(policyFile)
 			if err != nil {
-				return fmt.Errorf("%s: %w", policyFile, err)
+				return err
 			}
 			c, err := a.conn.connect()
 			if err != nil {
@@ -104,9 +97,29 @@ func (a *app) rolloutStart() *cobra.Command {
 			return a.result(res, func(t *table) { showRollouts(t, res.Rollout) })
 		},
 	}
-	c.Flags().StringVar(&policyFile, "policy", "", "JSON `file` with the policy; what it leaves out is the default's")
+	c.Flags().StringVar(&policyFile, "policy", "", "flash, standard, safe, driver, emergency, or a JSON `file`; what it leaves out is the default's")
 	c.Flags().StringVar(&requestID, "request-id", "", "a repeat with the same id returns the rollout it made")
 	return c
+}
+
+// startPolicy reads a file, or takes a preset by its name, as a server can follow
+// it: what it does not observe yet is left out by name, not in silence.
+func (a *app) startPolicy(name string) ([]byte, rollout.Policy, error) {
+	if name == "" {
+		p, err := rollout.ParsePolicy(nil)
+		return nil, p, err
+	}
+	p, err := readPolicy(name)
+	if err != nil {
+		return nil, p, err
+	}
+	if p.Budget != nil && slices.Contains(rollout.Presets(), name) {
+		p.Name += "-evidence"
+		p.Budget.SlowShare, p.Budget.Cover, p.Budget.Segments = 0, 0, false
+		a.say("Preset %s without vitals, coverage cohort and segments: the server does not observe these yet.", name)
+	}
+	text, err := json.Marshal(p)
+	return text, p, err
 }
 
 // policyText is a policy in a reader's words.

@@ -28,7 +28,7 @@ func flashQuick(t testing.TB) rollout.Policy {
 	p, err := rollout.Preset("flash")
 	check(t, err)
 	p.Name = "flash-quick"
-	p.Probation, p.Grace, p.GrantTTL, p.FillTimeout = d(300*time.Millisecond), d(1200*time.Millisecond), d(5*time.Second), d(3*time.Second)
+	p.Probation, p.Grace, p.GrantTTL, p.FillTimeout = d(300*time.Millisecond), d(1200*time.Millisecond), d(5*time.Second), d(15*time.Second) // who must wait asks again after 10s
 	p.Poll, p.Beacon, p.Ages = d(200*time.Millisecond), d(time.Second), []span.Duration{d(200 * time.Millisecond), d(400 * time.Millisecond)}
 	p.MinControls = 0.5
 	b := *p.Budget
@@ -36,6 +36,11 @@ func flashQuick(t testing.TB) rollout.Policy {
 	b.SlowShare, b.Cover, b.Segments, b.Baseline = 0, 0, false, 1e-5
 	p.Budget = &b
 	return p
+}
+
+// often has endpoints ask and report often before the rollout too.
+func often(c *Config) {
+	c.Poll, c.Beacon = span.Duration(200*time.Millisecond), span.Duration(time.Second)
 }
 
 // content publishes a version of the demo product, whose content a real engine
@@ -116,7 +121,7 @@ func (w *world) healthy() {
 const budgetFleet = 240
 
 func TestBudgetLetsAGoodReleaseReachEveryoneByGates(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, often)
 	w.content("1.0.0")
 	w.live(wire.Config{N: budgetFleet})
 	id := w.start("1.0.0", flashQuick(t))
@@ -142,7 +147,7 @@ func TestBudgetLetsAGoodReleaseReachEveryoneByGates(t *testing.T) {
 }
 
 func TestBudgetHaltsACrashingReleaseInItsFirstCohort(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, often)
 	w.content("2.0.0")
 	w.live(wire.Config{N: budgetFleet})
 	id := w.start("2.0.0", flashQuick(t))
@@ -158,7 +163,7 @@ func TestBudgetHaltsACrashingReleaseInItsFirstCohort(t *testing.T) {
 }
 
 func TestBudgetHaltsOnSilenceAlone(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, often)
 	w.content("1.0.0")
 	w.live(wire.Config{N: budgetFleet, Vanish: 1})
 	id := w.start("1.0.0", flashQuick(t))
@@ -180,4 +185,3 @@ func TestPolicyThatAsksForWhatIsNotObservedIsRefused(t *testing.T) {
 	_, err = w.rollout.StartRollout(t.Context(), connect.NewRequest(&headgatev1.StartRolloutRequest{Product: product, Version: "1.0.0", PolicyJson: string(b)}))
 	wantCode(t, err, connect.CodeInvalidArgument, "slow_share", "set it to 0")
 }
-

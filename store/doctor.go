@@ -12,7 +12,7 @@ import (
 
 // Problem is something in the database that breaks one of its rules.
 type Problem struct {
-	Code    string // stable: "counts", "recount", "reverted", "preflight", "orphan", "ledger-head"
+	Code    string // stable: "counts", "recount", "reverted", "preflight", "cohort", "orphan", "ledger-head"
 	Subject string // "R-17", "E-..."
 	Detail  string
 }
@@ -78,6 +78,15 @@ func (c conn) examineRollout(ctx context.Context, r Rollout) (out []Problem, err
 	}
 	if r.PreflightFailed != refused {
 		bad("preflight", "kept %d preflight failures, there are %d", r.PreflightFailed, refused)
+	}
+	if r.Policy.Budget != nil {
+		wrong, err := c.examineCohorts(ctx, r.ID, len(r.Halted) > 0)
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range wrong {
+			bad("cohort", "%s", w)
+		}
 	}
 	return out, nil
 }

@@ -36,8 +36,8 @@ const (
 var (
 	// listFirst returns the endpoints for which it is the first failure.
 	listFirst = &list{
-		head: `INSERT INTO first_failure (rollout, at, endpoint, rung, channel) VALUES `,
-		row:  `($1, $2, ?, ?, ?)`, tail: ` ON CONFLICT (rollout, endpoint) DO NOTHING RETURNING endpoint`, fixed: 2,
+		head: `INSERT INTO first_failure (rollout, at, endpoint, exposed, rung, channel) VALUES `,
+		row:  `($1, $2, ?, ?, ?, ?)`, tail: ` ON CONFLICT (rollout, endpoint, exposed) DO NOTHING RETURNING endpoint`, fixed: 2,
 	}
 	listWell = &list{head: `SELECT endpoint FROM installation WHERE product = $1 AND healthy AND endpoint IN (`, row: `?`, tail: `)`, fixed: 1, pad: true}
 )
@@ -70,7 +70,7 @@ type watched struct {
 	cohorts  map[int64]*cohort
 	failures map[int64]failure // by endpoint
 	halted   []rollout.HaltedSegment
-	covering map[int64]bool      // who of those that ask is chosen for coverage
+	covering map[int64]bool // who of those that ask is chosen for coverage
 }
 
 // loadWatched reads what a rollout with a budget counts besides.
@@ -290,7 +290,8 @@ func (r *batchRun) saveWatched(ctx context.Context, g *gate) error {
 	}
 	var rows []any
 	for _, endpoint := range slices.Sorted(maps.Keys(w.failures)) {
-		rows = append(rows, endpoint, w.failures[endpoint].rung, string(w.failures[endpoint].channel))
+		f := w.failures[endpoint]
+		rows = append(rows, endpoint, f.rung != rungControl, f.rung, string(f.channel))
 	}
 	var news []int64
 	err := r.c.queryList(ctx, listFirst, []any{g.gate.Rollout, micros(r.now)}, rows, func(rows *sql.Rows) error {

@@ -19,7 +19,7 @@ const textQuiet = `SELECT i.endpoint, CASE WHEN x.endpoint IS NULL THEN 0 ELSE 1
 		(x.endpoint IS NULL AND i.last_seen < $3 AND i.last_seen >= $4 AND NOT i.goodbye)
 		OR (x.state = 'proven' AND NOT x.reverted AND i.last_seen < $3 AND NOT i.goodbye)
 		OR (x.state = 'open' AND NOT x.reverted AND x.granted < $3 AND (x.granted < $5 OR (i.last_seen < $3 AND NOT i.goodbye))))
-	AND NOT EXISTS (SELECT 1 FROM first_failure f WHERE f.rollout = $1 AND f.endpoint = i.endpoint)
+	AND NOT EXISTS (SELECT 1 FROM first_failure f WHERE f.rollout = $1 AND f.endpoint = i.endpoint AND f.exposed = (x.endpoint IS NOT NULL))
 	ORDER BY exposed, i.endpoint LIMIT $6`
 
 var listStillQuiet = &list{head: `SELECT endpoint FROM installation WHERE product = $1 AND last_seen < $2 AND NOT goodbye AND endpoint IN (`, row: `?`, tail: `)`, fixed: 2, pad: true}

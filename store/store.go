@@ -64,9 +64,9 @@ type Store struct {
 
 	identities *lru.Cache[int64, *identity]
 
-	mu       sync.Mutex          // guards what follows
+	mu       sync.Mutex              // guards what follows
 	segments map[string]parsedLabels // by an endpoint's labels as stored
-	static   map[int64]*static   // what never changes of a rollout
+	static   map[int64]*static       // what never changes of a rollout
 }
 
 // Open opens or creates the database and brings its schema up to date. dsn is

@@ -28,23 +28,14 @@ CREATE TABLE rollout_cohort (
   CHECK (granted >= size AND size >= 0 AND unsettled >= 0 AND harmed >= 0 AND silent >= 0)
 ){{clustered}};
 
--- The first failure of an endpoint since a rollout's start, exposed or not.
+-- The first failure of an endpoint since a rollout's start, as a control and
+-- again once it is exposed.
 CREATE TABLE first_failure (
   rollout  BIGINT NOT NULL,
   endpoint BIGINT NOT NULL,
+  exposed  BOOLEAN NOT NULL,
   at       BIGINT NOT NULL,
   rung     BIGINT NOT NULL,
   channel  TEXT NOT NULL CHECK (channel IN ('harmed', 'silent')),
-  PRIMARY KEY (rollout, endpoint)
-){{clustered}};
-
--- Segments (one label, or a pair) in which anything failed. id is the segment's
--- for the rollout's life.
-CREATE TABLE rollout_cell (
-  rollout        BIGINT NOT NULL,
-  segment        TEXT NOT NULL,
-  id             BIGINT NOT NULL,
-  failed         BIGINT NOT NULL,
-  control_failed BIGINT NOT NULL,
-  PRIMARY KEY (rollout, segment)
+  PRIMARY KEY (rollout, endpoint, exposed)
 ){{clustered}};

@@ -42,6 +42,7 @@ func Run(t *testing.T, newDSN func(testing.TB) string) {
 		{"LedgerFindsTampering", tampering},
 		{"PresenceCountsControls", presence},
 		{"EndpointsArePaged", paging},
+		{"BudgetCountsBothArmsByOneRule", bothArms},
 		{"DoctorFindsWhatDoesNotAddUp", doctorFinds},
 		{"CountsAlwaysAddUp", countsAddUp},
 		{"KillLosesNothingAcknowledged", killed},
