@@ -286,6 +286,10 @@ func (s *Store) CommitDecision(ctx context.Context, d DecisionCommit, now time.T
 		if ro.decided(d.Decision) {
 			return c.keepKnowledge(ctx, ro, d)
 		}
+		if len(d.Decision.HaltSegments) > 0 {
+			// Who is in them would have to be counted out of the cohorts first.
+			return fmt.Errorf("halt segments: they are not observed: %w", ErrState)
+		}
 		if to := d.Decision.State; to != ro.State && !ro.State.CanBecome(to) {
 			return fmt.Errorf("%s cannot become %s: %w", ro.State, to, ErrState)
 		}
