@@ -71,10 +71,11 @@ func Explain(s Snapshot, d Decision) Explanation {
 	}
 	if n := d.Numbers; n != nil {
 		e.Known = append(e.Known, n.known())
-		e.Gates = fmt.Sprintf("%d used", n.GatesUsed)
-		if n.GatesLimit > 0 {
-			e.Gates = fmt.Sprintf("%d used / %d any policy needs", n.GatesUsed, n.GatesLimit)
+		limit := n.GatesLimit // only where a step was planned
+		if b := s.Policy.Budget; limit == 0 && b != nil && len(b.Horizons) > 0 && n.Target > 0 {
+			limit = Gates(LimitLadder(n.Target, b.Horizons[0].Budget(s.Control.Fit), b.Baseline, b.Delta))
 		}
+		e.Gates = fmt.Sprintf("%d used / %d any policy needs", n.GatesUsed, limit)
 	}
 	return e
 }

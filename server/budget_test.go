@@ -105,6 +105,11 @@ func (w *world) replays(id int64) (out []review.Decision) {
 		}
 		d, err := review.Read(entry)
 		check(w, err)
+		x := rollout.Explain(d.Snapshot, d.Decision)
+		if len(x.Known) < 4 || x.Ruled == "" || x.Change == "" || x.Gates == "" && d.Snapshot.State != rollout.Reverting {
+			w.Errorf("entry %d is not explained: %+v", e.Seq, x)
+		}
+		w.Logf("%s: %q", d.Decision.Action, x)
 		out = append(out, d)
 	}
 	return out
@@ -155,10 +160,11 @@ func TestBudgetHaltsACrashingReleaseInItsFirstCohort(t *testing.T) {
 	if c := r.Counts; c.Exposed > budgetFleet/4 || c.Harmed == 0 {
 		t.Errorf("counts %v; want harm, and at most the first cohort of %d exposed", c, budgetFleet/4)
 	}
-	if len(r.Reasons) == 0 || r.Reasons[0].Code != "evidence" {
-		t.Errorf("it halted for %v; want evidence", r.Reasons)
+	for _, d := range w.replays(id) {
+		if d.Snapshot.State == rollout.Running && d.Decision.State == rollout.Reverting && d.Decision.Reasons[0].Code != "evidence" {
+			t.Errorf("it halted for %v; want evidence", d.Decision.Reasons)
+		}
 	}
-	w.replays(id)
 	w.healthy()
 }
 
