@@ -40,9 +40,12 @@ var (
 			` FROM d WHERE rollout_count.rollout = $1 AND rollout_count.segment = d.segment RETURNING rollout_count.segment`,
 		fixed: 1,
 	}
+	// listVitals, too, only ever updates, by the key: of UPDATE ... FROM, SQLite
+	// makes a scan of all endpoints. A row that is not there fails on its tenant.
 	listVitals = &list{
-		head: `WITH v (id, rss, sandbox, trouble) AS (VALUES `, row: `(CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT))`,
-		tail: `) UPDATE endpoint SET rss = v.rss, sandbox = v.sandbox, trouble = v.trouble FROM v WHERE endpoint.id = v.id`, pad: true,
+		head: `INSERT INTO endpoint (id, rss, sandbox, trouble, tenant, secret, labels, domain, name, agent_version, enrolled) VALUES `,
+		row:  `(?, ?, ?, ?, -1, $1, '', '', '', '', 0)`,
+		tail: ` ON CONFLICT (id) DO UPDATE SET rss = excluded.rss, sandbox = excluded.sandbox, trouble = excluded.trouble`, fixed: 1,
 	}
 	listRefuse = &list{
 		head: `INSERT INTO preflight_failure (rollout, at, endpoint, reason, detail) VALUES `,
@@ -262,6 +265,6 @@ func (r *batchRun) saveVitals(ctx context.Context, latest []int64) error {
 		r.changed = append(r.changed, &after)
 		rows = append(rows, endpoint, said.rss, said.sandbox, said.trouble)
 	}
-	_, err := r.c.execList(ctx, listVitals, nil, rows)
+	_, err := r.c.execList(ctx, listVitals, []any{[]byte{}}, rows)
 	return err
 }

@@ -1,10 +1,14 @@
 package storetest
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/health"
+	"github.com/headgate/headgate/internal/ids"
 	"github.com/headgate/headgate/internal/span"
 	"github.com/headgate/headgate/rollout"
 	"github.com/headgate/headgate/store"
@@ -22,13 +26,24 @@ func budgetPolicy() rollout.Policy {
 	return p
 }
 
+// seedFor is a seed under which none of the world's endpoints, whose ids are
+// random, is held back as a control.
+func seedFor(w *World) []byte {
+	for i := 0; ; i++ {
+		seed := fmt.Appendf(nil, "seed %d", i)
+		if !slices.ContainsFunc(w.Endpoints, func(e Endpoint) bool { return !fleet.InTurn(fleet.Rank(seed, ids.Format("E", e.ID)), 0.9) }) {
+			return seed
+		}
+	}
+}
+
 // bothArms: cohorts are counted by the rung of the grant; exposed endpoints and
 // controls fail by the same rule, each once in each arm; what is open is no
 // success at any horizon; and what a decision has learned is there for the next.
 func bothArms(t *testing.T, newDSN func(testing.TB) string) {
 	w := NewWorld(t, Open(t, newDSN(t)), 8)
 	ro, err := w.Store.StartRollout(t.Context(), store.Start{
-		Product: Product, Version: "1.0.0", Policy: budgetPolicy(), Seed: []byte("seed 7"), Actor: "operator:ann",
+		Product: Product, Version: "1.0.0", Policy: budgetPolicy(), Seed: seedFor(w), Actor: "operator:ann",
 		Pace: rollout.Pace{Window: 4, Ceiling: 4, Turn: 1},
 	}, Start, nil)
 	if err != nil {
