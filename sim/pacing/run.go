@@ -149,7 +149,8 @@ func play(f *Fleet, p pacer, fault Fault, ch Channel, seed uint64, trace bool) R
 		end = horizon
 	}
 	for ; w.t < end; w.t++ {
-		if w.haltAt < 0 && !(fault.Dead && w.t >= 12 && w.t < 72) {
+		dead := fault.Dead && w.t >= 12 && w.t < 72
+		if w.haltAt < 0 && !dead {
 			w.obey(p.decide(w))
 		}
 		w.grants = append(w.grants, w.granted)

@@ -57,7 +57,7 @@ func (s *site) start() {
 	s.server = spawn(s.t, filepath.Join(s.dir, "server.log"), os.Environ(), w, "server", "--config", file, "-o", "json")
 	go func(p *process) { <-p.done; w.Close() }(s.server)
 	line, err := bufio.NewReader(r).ReadBytes('\n')
-	go io.Copy(io.Discard, r) //nolint:errcheck // it ends with the server
+	go io.Copy(io.Discard, r) // it ends with the server
 	check(s.t, err)
 	var at struct {
 		URL       string `json:"url"`
