@@ -76,6 +76,13 @@ func TestBudgetedDecisions(t *testing.T) {
 		"but a halted segment relieves it": {func(s *Snapshot) {
 			s.Observed.Knowledge.AlarmAt, s.Observed.Knowledge.Relieved, s.State, s.HeldBy = t0.UnixMicro(), true, Held, "engine"
 		}, 2 * time.Minute, Advance, Running, "gate-passed"},
+		"everyone has it and is proven": {func(s *Snapshot) {
+			s.Control, s.Pace.Turn = health.Control{Fit: 48, Online: 48}, 1
+		}, 10 * time.Minute, Finish, Finished, "everyone"},
+		"without controls, what was never proven does not pass": {func(s *Snapshot) {
+			s.Control, s.Pace.Turn = health.Control{Fit: 48, Online: 48}, 1
+			s.Counts = health.Counts{Exposed: 48, Proven: 30, Silent: 18}
+		}, 10 * time.Minute, Hold, Running, "unproven"},
 		"the floor": {func(s *Snapshot) {
 			s.Control.Fit, s.Floor = 60, time.Hour
 		}, 2 * time.Minute, Hold, Running, "vendor-floor"},

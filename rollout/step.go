@@ -186,6 +186,12 @@ func (p *pacing) last(d Decision) Decision {
 		d.Reasons = append(d.Reasons, Reason{"released", "the evidence is back; nothing speaks against the release"})
 		return d
 	}
+	if !s.provenEnough() {
+		// The evidence compares with controls, of whom hardly any are left here: what
+		// was never proven must not pass for want of them.
+		d.Reasons = append(d.Reasons, Reason{"unproven", fmt.Sprintf("only %d of %d exposed are proven; the policy asks for %.0f %%: a person must look", s.Counts.Proven, s.Counts.Exposed, 100*s.Policy.MinProven)})
+		return d
+	}
 	d.Action, d.State = Finish, Finished
 	d.Pace.Ceiling = max(d.Pace.Ceiling, s.Control.Fit)
 	d.Pace.Window = d.Pace.Ceiling
