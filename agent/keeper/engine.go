@@ -24,6 +24,7 @@ type process struct {
 	out     *output
 
 	conn   *net.UnixConn // its notify socket, or nil
+	heard  chan struct{} // closed when all that came over conn was taken
 	wg     sync.WaitGroup
 	mu     sync.Mutex // guards said
 	said   notice
@@ -34,7 +35,7 @@ type process struct {
 // is kept in part, and goes to cmd.Stderr too if that is set. If notify, it gets a
 // NOTIFY_SOCKET; wake is called, without locks, at each word from it.
 func spawn(cmd *exec.Cmd, notify bool, wake func()) (*process, error) {
-	p := &process{cmd: cmd, done: make(chan struct{}), out: &output{}}
+	p := &process{cmd: cmd, done: make(chan struct{}), heard: make(chan struct{}), out: &output{}}
 	if cmd.Stderr == nil {
 		cmd.Stdout, cmd.Stderr = p.out, p.out
 	} else {
@@ -65,6 +66,7 @@ func spawn(cmd *exec.Cmd, notify bool, wake func()) (*process, error) {
 		if !errors.Is(err, exec.ErrWaitDelay) {
 			p.err = err
 		}
+		p.hearOut()
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it left in its group
 	}()
 	if err := <-up; err != nil {
@@ -75,6 +77,7 @@ func spawn(cmd *exec.Cmd, notify bool, wake func()) (*process, error) {
 	}
 	if p.conn != nil {
 		p.wg.Go(func() {
+			defer close(p.heard)
 			receiveNotify(p.conn, func() int { return cmd.Process.Pid }, func(b []byte) {
 				p.mu.Lock()
 				p.said.take(b, time.Now())
@@ -84,6 +87,21 @@ func spawn(cmd *exec.Cmd, notify bool, wake func()) (*process, error) {
 		})
 	}
 	return p, nil
+}
+
+// lastWords is how long a process that ended before it was known to be ready is
+// listened to: what it said is in the socket already.
+const lastWords = 100 * time.Millisecond
+
+// hearOut reads what an ended process said before its end: READY=1 may still lie
+// in the socket, and without it a crash would be taken for one before ready.
+func (p *process) hearOut() {
+	if p.conn == nil || p.notice().ready {
+		return
+	}
+	if err := p.conn.SetReadDeadline(time.Now().Add(lastWords)); err == nil {
+		<-p.heard
+	}
 }
 
 func (p *process) notice() notice {
