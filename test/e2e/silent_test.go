@@ -19,7 +19,7 @@ func TestEndpointUnpluggedAfterItsGrantCountsAsSilentAndStopsTheRollout(t *testi
 	w.set(func(r *http.Request) bool { return !unplugged(r) }, func(r *http.Response) bool {
 		if isGrant(r.Request) && out.Load() == nil && s.show("R-2").Counts.Exposed == 1 {
 			for _, a := range s.agents {
-				if a.from(r.Request) {
+				if a.from(r.Request) && len(a.show().Exposures) == 2 { // not one that was told to wait
 					return out.CompareAndSwap(nil, a) // it has heard, and cannot speak
 				}
 			}
