@@ -42,6 +42,7 @@ type client struct {
 	catalog    headgatev1connect.CatalogServiceClient
 	fleet      headgatev1connect.FleetServiceClient
 	ledger     headgatev1connect.LedgerServiceClient
+	policy     headgatev1connect.PolicyServiceClient
 	repository headgatev1connect.RepositoryServiceClient
 	rollout    headgatev1connect.RolloutServiceClient
 }
@@ -70,6 +71,7 @@ func (c *connection) connect() (*client, error) {
 		catalog:    headgatev1connect.NewCatalogServiceClient(h, base),
 		fleet:      headgatev1connect.NewFleetServiceClient(h, base),
 		ledger:     headgatev1connect.NewLedgerServiceClient(h, base),
+		policy:     headgatev1connect.NewPolicyServiceClient(h, base),
 		repository: headgatev1connect.NewRepositoryServiceClient(h, base),
 		rollout:    headgatev1connect.NewRolloutServiceClient(h, base),
 	}, nil

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -12,53 +13,95 @@ import (
 
 	"github.com/spf13/cobra"
 
+	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
 	"github.com/headgate/headgate/rollout"
 )
 
 func (a *app) policyCommand() *cobra.Command {
 	return group("policy", "The rules that rollouts move by: presets and files",
-		a.policyList(), a.policyShow(), a.policyCheck(), a.policyDiff())
+		a.policyList(), a.policyShow(), a.policyCheck(), a.policyDiff(), a.policyApply())
+}
+
+// Listed is a policy in a list.
+type Listed struct {
+	Name     string `json:"name"`
+	Revision int64  `json:"revision"`
+	// Applied is who applied it when; empty for a preset, which is part of the
+	// program.
+	Applied string         `json:"applied"`
+	Policy  rollout.Policy `json:"policy"`
 }
 
 func (a *app) policyList() *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List the presets", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			all := []rollout.Policy{}
+		Use: "list", Short: "List the presets, and the policies that were applied", Args: cobra.NoArgs,
+		Long: `List the presets and, if a server is named, the newest revision of each policy that
+was applied there.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all := []Listed{}
 			for _, name := range append(rollout.Presets(), "ladder") {
 				p, err := readPolicy(name)
 				if err != nil {
 					return err
 				}
-				all = append(all, p)
+				all = append(all, Listed{Name: name, Revision: 1, Policy: p})
+			}
+			if a.conn.server != "" {
+				applied, err := a.listApplied(cmd.Context())
+				if err != nil {
+					return err
+				}
+				all = append(all, applied...)
 			}
 			return a.result(all, func(t *table) {
-				t.row("NAME", "WHAT")
+				t.row("NAME", "REVISION", "APPLIED", "WHAT")
 				for _, p := range all {
-					t.row(strings.TrimSuffix(p.Name, "-1"), policyText(p))
+					t.row(p.Name, p.Revision, cmp.Or(p.Applied, "preset"), policyText(p.Policy))
 				}
 			})
 		},
 	}
 }
 
+func (a *app) listApplied(ctx context.Context) (out []Listed, err error) {
+	c, err := a.conn.connect()
+	if err != nil {
+		return nil, err
+	}
+	res, err := call(ctx, c.policy.ListPolicies, &headgatev1.ListPoliciesRequest{})
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range res.Policies {
+		l := Listed{Name: x.Name, Revision: x.Revision, Applied: when(x.AppliedUs) + " by " + x.AppliedBy}
+		if err := json.Unmarshal([]byte(x.Json), &l.Policy); err != nil {
+			return nil, fmt.Errorf("policy %s@%d as the server has it: %w", x.Name, x.Revision, err)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
 func (a *app) policyShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show PRESET|FILE", Short: "Show a policy with what each field does", Args: cobra.ExactArgs(1),
-		Long: `Show a policy with what each field does. With -o json it is the policy document:
-the start of a file of your own.
+		Use: "show PRESET|FILE|NAME[@REVISION]", Short: "Show a policy with what each field does", Args: cobra.ExactArgs(1),
+		Long: `Show a policy with what each field does: a preset, a file, or one that was applied.
+With -o json it is the policy document: the start of a file of your own.
 
   headgate policy show standard -o json >mine.json`,
-		RunE: func(_ *cobra.Command, args []string) error {
-			p, err := readPolicy(args[0])
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := a.findPolicy(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			values, err := policyValues(p)
+			if r := p.ref; r != nil {
+				a.say("%s@%d, applied %s by %s", r.Name, r.Revision, when(r.AppliedUs), r.AppliedBy)
+			}
+			values, err := policyValues(p.Policy)
 			if err != nil {
 				return err
 			}
-			return a.result(p, func(t *table) {
+			return a.result(p.Policy, func(t *table) {
 				t.row("FIELD", "VALUE", "WHAT IT DOES")
 				for _, v := range values {
 					t.row(v.path, v.value, v.field.Text)
@@ -77,24 +120,20 @@ type Difference struct {
 
 func (a *app) policyDiff() *cobra.Command {
 	return &cobra.Command{
-		Use: "diff A B", Short: "Compare two policies, presets or files, field by field", Args: cobra.ExactArgs(2),
-		RunE: func(_ *cobra.Command, args []string) error {
-			var sides [2]map[string]policyValue
+		Use: "diff A B", Short: "Compare two policies field by field: presets, files, NAME[@REVISION]", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var sides [2]rollout.Policy
 			for i, name := range args {
-				p, err := readPolicy(name)
+				p, err := a.findPolicy(cmd.Context(), name)
 				if err != nil {
 					return err
 				}
-				values, err := policyValues(p)
-				if err != nil {
-					return err
-				}
-				sides[i] = map[string]policyValue{}
-				for _, v := range values {
-					sides[i][v.path] = v
-				}
+				sides[i] = p.Policy
 			}
-			found := differences(sides[0], sides[1])
+			found, err := compare(sides[0], sides[1])
+			if err != nil {
+				return err
+			}
 			return a.result(found, func(t *table) {
 				t.row("FIELD", args[0], args[1])
 				for _, d := range found {

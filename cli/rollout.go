@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -77,7 +78,8 @@ func (a *app) rolloutStart() *cobra.Command {
 			if err := release.CheckVersion(args[1]); err != nil {
 				return usageError{err}
 			}
-			policy, p, err := a.startPolicy(policyFile)
+			req := &headgatev1.StartRolloutRequest{Product: args[0], Version: args[1], RequestId: requestID}
+			p, err := a.startPolicy(cmd.Context(), policyFile, req)
 			if err != nil {
 				return err
 			}
@@ -85,11 +87,10 @@ func (a *app) rolloutStart() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.confirm("%s %s will go out by policy %q: %s.", args[0], args[1], p.Name, policyText(p)); err != nil {
+			if err := a.confirm("%s %s will go out by policy %q: %s.", args[0], args[1], cmp.Or(req.Policy, p.Name), policyText(p)); err != nil {
 				return err
 			}
-			res, err := call(cmd.Context(), c.rollout.StartRollout, &headgatev1.StartRolloutRequest{
-				Product: args[0], Version: args[1], PolicyJson: string(policy), RequestId: requestID})
+			res, err := call(cmd.Context(), c.rollout.StartRollout, req)
 			if err != nil {
 				return err
 			}
@@ -97,29 +98,35 @@ func (a *app) rolloutStart() *cobra.Command {
 			return a.result(res, func(t *table) { showRollouts(t, res.Rollout) })
 		},
 	}
-	c.Flags().StringVar(&policyFile, "policy", "", "flash, standard, safe, driver, emergency, or a JSON `file`; what it leaves out is the default's")
+	c.Flags().StringVar(&policyFile, "policy", "", "flash, standard, safe, driver, emergency, an applied `policy` as NAME or NAME@REVISION, or a JSON file")
 	c.Flags().StringVar(&requestID, "request-id", "", "a repeat with the same id returns the rollout it made")
 	return c
 }
 
-// startPolicy reads a file, or takes a preset by its name, as a server can follow
+// startPolicy finds the policy of a start and puts it into the request: an applied
+// one by name and revision, for the server has it; a preset as a server can follow
 // it: what it does not observe yet is left out by name, not in silence.
-func (a *app) startPolicy(name string) ([]byte, rollout.Policy, error) {
+func (a *app) startPolicy(ctx context.Context, name string, req *headgatev1.StartRolloutRequest) (rollout.Policy, error) {
 	if name == "" {
 		p, err := rollout.ParsePolicy(nil)
-		return nil, p, err
+		return p, err
 	}
-	p, err := readPolicy(name)
+	p, err := a.findPolicy(ctx, name)
 	if err != nil {
-		return nil, p, err
+		return p.Policy, err
 	}
-	if p.Budget != nil && slices.Contains(rollout.Presets(), name) {
+	if p.ref != nil { // what was shown is what is started, whatever is applied meanwhile
+		req.Policy = rollout.Ref{Name: p.ref.Name, Revision: p.ref.Revision}.String()
+		return p.Policy, nil
+	}
+	if p.Budget != nil && isPreset(name) {
 		p.Name += "-evidence"
 		p.Budget.SlowShare, p.Budget.Cover, p.Budget.Segments = 0, 0, false
 		a.say("Preset %s without vitals, coverage cohort and segments: the server does not observe these yet.", name)
 	}
-	text, err := json.Marshal(p)
-	return text, p, err
+	doc, err := p.Document()
+	req.PolicyJson = string(doc)
+	return p.Policy, err
 }
 
 // policyText is a policy in a reader's words.
@@ -229,7 +236,11 @@ func showRollout(t *table, r *headgatev1.Rollout) {
 	t.field("ended", when(r.EndedUs))
 	var p rollout.Policy
 	if json.Unmarshal([]byte(r.PolicyJson), &p) == nil && p.Growth > 0 {
-		t.field("policy", p.Name+": "+policyText(p))
+		name := p.Name
+		if r.PolicyRevision > 0 {
+			name = rollout.Ref{Name: p.Name, Revision: r.PolicyRevision}.String()
+		}
+		t.field("policy", name+": "+policyText(p))
 	}
 }
 

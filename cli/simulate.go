@@ -142,6 +142,7 @@ func pickPolicies(list string) (out []pacing.Policy, err error) {
 
 // readPolicy is a preset by name, or a policy file.
 func readPolicy(name string) (rollout.Policy, error) {
+	name = strings.TrimSuffix(name, "@1") // a preset's only revision
 	if slices.Contains(rollout.Presets(), strings.TrimSuffix(name, "-1")) {
 		return rollout.Preset(strings.TrimSuffix(name, "-1"))
 	}

@@ -79,11 +79,14 @@ func DefaultPolicy() Policy {
 }
 
 // ParsePolicy reads a policy; what it leaves out is DefaultPolicy's, an unknown
-// key is an error.
+// key is an error that names its place.
 func ParsePolicy(b []byte) (Policy, error) {
 	p := DefaultPolicy()
 	if len(b) > MaxPolicy {
 		return p, fmt.Errorf("policy: %d bytes, limit %d: %w", len(b), MaxPolicy, ErrInvalid)
+	}
+	if places := unknown(b); len(places) > 0 {
+		return p, fmt.Errorf("policy: %s: unknown key: %w", strings.Join(places, ", "), ErrInvalid)
 	}
 	if len(b) > 0 {
 		d := json.NewDecoder(strings.NewReader(string(b)))

@@ -19,7 +19,7 @@ func procedures(t *testing.T) (all []string) {
 	for _, f := range []protoreflect.FileDescriptor{
 		headgatev1.File_headgate_v1_agent_proto, headgatev1.File_headgate_v1_account_proto, headgatev1.File_headgate_v1_catalog_proto,
 		headgatev1.File_headgate_v1_fleet_proto, headgatev1.File_headgate_v1_ledger_proto, headgatev1.File_headgate_v1_repository_proto,
-		headgatev1.File_headgate_v1_rollout_proto,
+		headgatev1.File_headgate_v1_rollout_proto, headgatev1.File_headgate_v1_policy_proto,
 	} {
 		for i := range f.Services().Len() {
 			s := f.Services().Get(i)

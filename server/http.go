@@ -70,6 +70,7 @@ func (s *Server) mountAPI(mux *http.ServeMux) {
 	mux.Handle(headgatev1connect.NewCatalogServiceHandler(catalogService{s}, people...))
 	mux.Handle(headgatev1connect.NewFleetServiceHandler(fleetService{s}, people...))
 	mux.Handle(headgatev1connect.NewLedgerServiceHandler(ledgerService{s}, people...))
+	mux.Handle(headgatev1connect.NewPolicyServiceHandler(policyService{s}, people...))
 	mux.Handle(headgatev1connect.NewRepositoryServiceHandler(repositoryService{s}, people...))
 	path, rollouts := headgatev1connect.NewRolloutServiceHandler(rolloutService{s}, people...)
 	mux.Handle(path, unhurried(rollouts))

@@ -16,21 +16,23 @@ import (
 
 // Rollout is a rollout as it stands.
 type Rollout struct {
-	ID        int64
-	Product   string
-	Version   string
-	Digest    string
-	State     rollout.State
-	Revision  int64 // rises with each decision and order
-	Policy    rollout.Policy
-	Pace      rollout.Pace
-	Seed      []byte
-	Floor     time.Duration
-	HeldBy    string // "engine" or an operator's token name
-	Started   time.Time
-	StartedBy string // actor
-	RungSince time.Time
-	Ended     time.Time // zero while it moves
+	ID       int64
+	Product  string
+	Version  string
+	Digest   string
+	State    rollout.State
+	Revision int64 // rises with each decision and order
+	Policy   rollout.Policy
+	// PolicyRevision is which revision of an applied policy it is; 0 if none.
+	PolicyRevision int64
+	Pace           rollout.Pace
+	Seed           []byte
+	Floor          time.Duration
+	HeldBy         string // "engine" or an operator's token name
+	Started        time.Time
+	StartedBy      string // actor
+	RungSince      time.Time
+	Ended          time.Time // zero while it moves
 	// ResumeAskedBy is the operator who asked to resume after a halt and waits for
 	// another one.
 	ResumeAskedBy   string
@@ -52,9 +54,11 @@ type Start struct {
 	Product   string
 	Version   string
 	Policy    rollout.Policy // checked by the caller
-	Pace      rollout.Pace   // to begin with
-	Seed      []byte         // random; the digest is taken in its place if the release has a floor
-	Actor     string
+	// PolicyRevision is which revision of an applied policy it is; 0 if none.
+	PolicyRevision int64
+	Pace           rollout.Pace // to begin with
+	Seed           []byte       // random; the digest is taken in its place if the release has a floor
+	Actor          string
 }
 
 // StartRollout starts a rollout of a listed release; a repeat with the same
@@ -108,7 +112,7 @@ func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Ro
 		return Rollout{}, err
 	}
 	d, err := ledger.New("rollout.started", subjectOf(id), st.Actor, map[string]any{
-		"product": st.Product, "version": st.Version, "digest": digest, "policy": st.Policy, "pace": st.Pace, "seed": st.Seed, "floor_us": floor,
+		"product": st.Product, "version": st.Version, "digest": digest, "policy": st.Policy, "policy_revision": st.PolicyRevision, "pace": st.Pace, "seed": st.Seed, "floor_us": floor,
 	})
 	if err != nil {
 		return Rollout{}, err
@@ -165,10 +169,10 @@ func (c conn) insertRollout(ctx context.Context, id int64, st Start, digest stri
 	request := sql.NullString{String: st.RequestID, Valid: st.RequestID != ""}
 	_, err = c.exec(ctx, `INSERT INTO rollout (id, request_id, product, version, digest, floor, policy, seed, started, started_by, state, revision,
 		rung, window_size, ceiling, turn, boost, held_by, rung_since, ended, resume_asked_by, preflight_failed, reverted, segments, action, reasons, decided,
-		quiet_until, accepted_harm, accepted_refusals)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'running', 1, $11, $12, $13, $14, $15, '', $9, 0, '', 0, 0, 0, '', '[]', 0, 0, 0, 0)`,
+		quiet_until, accepted_harm, accepted_refusals, policy_revision)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'running', 1, $11, $12, $13, $14, $15, '', $9, 0, '', 0, 0, 0, '', '[]', 0, 0, 0, 0, $16)`,
 		id, request, st.Product, st.Version, digest, floor, string(policy), st.Seed, micros(now), st.Actor,
-		st.Pace.Rung, st.Pace.Window, st.Pace.Ceiling, st.Pace.Turn, st.Pace.Boost)
+		st.Pace.Rung, st.Pace.Window, st.Pace.Ceiling, st.Pace.Turn, st.Pace.Boost, st.PolicyRevision)
 	if err != nil {
 		return fmt.Errorf("insert rollout R-%d: %w", id, err)
 	}
@@ -178,7 +182,7 @@ func (c conn) insertRollout(ctx context.Context, id int64, st Start, digest stri
 	return nil
 }
 
-const rolloutColumns = `r.id, r.product, r.version, r.digest, r.floor, r.policy, r.seed, r.started, r.started_by, r.state, r.revision,
+const rolloutColumns = `r.id, r.product, r.version, r.digest, r.floor, r.policy, r.policy_revision, r.seed, r.started, r.started_by, r.state, r.revision,
 	r.rung, r.window_size, r.ceiling, r.turn, r.boost, r.cover, r.halted, r.knowledge, r.quiet_until, r.accepted_harm, r.accepted_refusals, r.held_by, r.rung_since, r.ended, r.resume_asked_by, r.preflight_failed, r.reverted,
 	r.action, r.reasons, r.decided, n.exposed, n.proven, n.harmed, n.silent, n.still_open`
 
@@ -191,7 +195,7 @@ func (c conn) rollouts(ctx context.Context, text string, args ...any) (out []Rol
 		var policy, reasons, halted, knowledge []byte
 		var floor, started, since, ended, decided int64
 		p, n := &r.Pace, &r.Counts
-		if err := rows.Scan(&r.ID, &r.Product, &r.Version, &r.Digest, &floor, &policy, &r.Seed, &started, &r.StartedBy, &r.State, &r.Revision,
+		if err := rows.Scan(&r.ID, &r.Product, &r.Version, &r.Digest, &floor, &policy, &r.PolicyRevision, &r.Seed, &started, &r.StartedBy, &r.State, &r.Revision,
 			&p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &halted, &knowledge, &p.QuietUntil, &p.AcceptedHarm, &p.AcceptedRefusals, &r.HeldBy, &since, &ended, &r.ResumeAskedBy, &r.PreflightFailed, &r.Reverted,
 			&r.Action, &reasons, &decided, &n.Exposed, &n.Proven, &n.Harmed, &n.Silent, &n.Open); err != nil {
 			return err

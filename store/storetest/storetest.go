@@ -43,6 +43,8 @@ func Run(t *testing.T, newDSN func(testing.TB) string) {
 		{"PresenceCountsControls", presence},
 		{"EndpointsArePaged", paging},
 		{"BudgetCountsBothArmsByOneRule", bothArms},
+		{"PoliciesAreRevisions", policies},
+		{"OneOfTwoAppliesWins", oneApply},
 		{"DoctorFindsWhatDoesNotAddUp", doctorFinds},
 		{"CountsAlwaysAddUp", countsAddUp},
 		{"KillLosesNothingAcknowledged", killed},

@@ -185,9 +185,11 @@ type Rollout struct {
 	// Who asked to resume after a halt and waits for a second operator.
 	ResumeAskedBy string `protobuf:"bytes,20,opt,name=resume_asked_by,json=resumeAskedBy,proto3" json:"resume_asked_by,omitempty"`
 	// Endpoints that went back by order.
-	Reverted      int64 `protobuf:"varint,21,opt,name=reverted,proto3" json:"reverted,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Reverted int64 `protobuf:"varint,21,opt,name=reverted,proto3" json:"reverted,omitempty"`
+	// The applied policy's revision; 0 if the policy came with the start.
+	PolicyRevision int64 `protobuf:"varint,30,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Rollout) Reset() {
@@ -367,6 +369,13 @@ func (x *Rollout) GetReverted() int64 {
 	return 0
 }
 
+func (x *Rollout) GetPolicyRevision() int64 {
+	if x != nil {
+		return x.PolicyRevision
+	}
+	return 0
+}
+
 type StartRolloutRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Product string                 `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
@@ -374,7 +383,10 @@ type StartRolloutRequest struct {
 	// A policy in JSON; the default policy if empty. Unknown keys are errors.
 	PolicyJson string `protobuf:"bytes,3,opt,name=policy_json,json=policyJson,proto3" json:"policy_json,omitempty"`
 	// Caller's idempotency key; a repeat returns the rollout it made.
-	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// An applied policy, "NAME" for its newest revision or "NAME@REVISION"; instead
+	// of policy_json. The rollout records which revision it was.
+	Policy        string `protobuf:"bytes,10,opt,name=policy,proto3" json:"policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -433,6 +445,13 @@ func (x *StartRolloutRequest) GetPolicyJson() string {
 func (x *StartRolloutRequest) GetRequestId() string {
 	if x != nil {
 		return x.RequestId
+	}
+	return ""
+}
+
+func (x *StartRolloutRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
 	}
 	return ""
 }
@@ -1145,7 +1164,7 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\x04open\x18\x05 \x01(\x03R\x04open\"4\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
-	"\x06detail\x18\x02 \x01(\tR\x06detail\"\xeb\x04\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\"\x94\x05\n" +
 	"\aRollout\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
 	"\aproduct\x18\x02 \x01(\tR\aproduct\x12\x18\n" +
@@ -1172,14 +1191,17 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\vpolicy_json\x18\x13 \x01(\tR\n" +
 	"policyJson\x12&\n" +
 	"\x0fresume_asked_by\x18\x14 \x01(\tR\rresumeAskedBy\x12\x1a\n" +
-	"\breverted\x18\x15 \x01(\x03R\breverted\"\x89\x01\n" +
+	"\breverted\x18\x15 \x01(\x03R\breverted\x12'\n" +
+	"\x0fpolicy_revision\x18\x1e \x01(\x03R\x0epolicyRevision\"\xa1\x01\n" +
 	"\x13StartRolloutRequest\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1f\n" +
 	"\vpolicy_json\x18\x03 \x01(\tR\n" +
 	"policyJson\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tR\trequestId\"F\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06policy\x18\n" +
+	" \x01(\tR\x06policy\"F\n" +
 	"\x14StartRolloutResponse\x12.\n" +
 	"\arollout\x18\x01 \x01(\v2\x14.headgate.v1.RolloutR\arollout\"#\n" +
 	"\x11GetRolloutRequest\x12\x0e\n" +
