@@ -1,6 +1,8 @@
-// Package fleet knows endpoints: their labels, the segments these make, and
-// each endpoint's place in line for a rollout. It does not decide who is
-// granted (rollout does) and keeps no list (store does).
+// Package fleet knows endpoints: their labels, the segments these make, each
+// endpoint's place in line for a rollout, which of them have a component that
+// some versions range holds, and how long each was vulnerable. It does not decide
+// who is granted (rollout does) or told (notify does) and keeps no list (store
+// does).
 package fleet
 
 import (

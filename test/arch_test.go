@@ -36,9 +36,16 @@ var pureStd = []string{
 // pureModules are the field's own libraries that a record package may import.
 // A new one needs its reason here.
 var pureModules = []string{
-	"github.com/Masterminds/semver/v3", // version order as the specification has it
-	"golang.org/x/mod/sumdb/note",      // signed notes, C2SP signed-note
-	"golang.org/x/mod/sumdb/tlog",      // RFC 6962 trees
+	"deps.dev/util/semver",                 // version order of npm, PyPI, Maven and others
+	"github.com/Masterminds/semver/v3",     // version order as the specification has it
+	"github.com/knqyf263/go-cpe/common",    // CPE 2.3 names, NISTIR 7695
+	"github.com/knqyf263/go-cpe/matching",  // and which of them is a superset of which, NISTIR 7696
+	"github.com/knqyf263/go-cpe/naming",    // and their text form
+	"github.com/knqyf263/go-deb-version",   // version order of Debian packages
+	"github.com/knqyf263/go-rpm-version",   // version order of RPM packages
+	"github.com/package-url/packageurl-go", // package URLs and their canonical form
+	"golang.org/x/mod/sumdb/note",          // signed notes, C2SP signed-note
+	"golang.org/x/mod/sumdb/tlog",          // RFC 6962 trees
 	// Translated phrases, plural forms and number formats (CLDR). The tables are
 	// compiled in; the package's own default catalogue is forbidden below.
 	"golang.org/x/text/feature/plural",
