@@ -109,12 +109,12 @@ type Wave struct {
 // became fewer is not told again: its checks will say so.
 func NextWave(a Audience, rung Rung, told map[string]Told) Wave {
 	w := Wave{Rung: rung}
-	if !rung.Told() {
+	if !reaches(rung, Tenants) {
 		return w
 	}
 	for _, r := range a.Recipients {
 		before, ok := told[r.Tenant]
-		if ok && before.Rung.Reaches(rung) && before.Resources == HashResources(r.Resources) {
+		if ok && reaches(before.Rung, rung) && before.Resources == HashResources(r.Resources) {
 			continue
 		}
 		w.Recipients = append(w.Recipients, r)

@@ -72,12 +72,18 @@ type Delivery struct {
 	Detail   string
 }
 
-// leaseLife is how long a server may work on a delivery before another may think
-// it dead. It is longer than any transport's own limit of time.
-const leaseLife = 5 * time.Minute
+// leaseLife is for how long a server leases a delivery. While the attempt lasts it
+// renews the lease, so that a dead server's deliveries are taken over soon and a
+// slow receiver's are not.
+const leaseLife = time.Minute
 
-// LeaseLife is how long one attempt may take, at most.
+// LeaseLife is how long a lease lasts that is not renewed.
 func LeaseLife() time.Duration { return leaseLife }
+
+// Limit is how long one attempt may take. Ten minutes are what RFC 5321 4.5.3.2.6
+// asks a client to wait for the answer to a whole message: giving up sooner is
+// what makes doubles.
+const Limit = 12 * time.Minute
 
 // backoff is how long to wait after each failed attempt. The sum is over a week:
 // a receiver that is down for a day is reached on the day after.
@@ -109,6 +115,15 @@ func (d Delivery) Lease(now time.Time) (Delivery, error) {
 	}
 	d.State, d.Due = Leased, now.Add(leaseLife)
 	d.Attempts++
+	return d, nil
+}
+
+// Renew keeps a lease that has not run out.
+func (d Delivery) Renew(now time.Time) (Delivery, error) {
+	if (d.State != Leased && d.State != Released) || !now.Before(d.Due) {
+		return d, fmt.Errorf("renew a delivery that is %s with a lease until %s: %w", d.State, d.Due.UTC().Format(time.RFC3339), ErrStep)
+	}
+	d.Due = now.Add(leaseLife)
 	return d, nil
 }
 
@@ -188,4 +203,15 @@ func (d Delivery) again(now time.Time, wish time.Duration) Delivery {
 	}
 	d.State, d.Due = Waiting, due
 	return d
+}
+
+// Parcel is all that a transport needs for one attempt.
+type Parcel struct {
+	MessageID string    // stable over attempts
+	Created   time.Time // of the message, not of the attempt: a repeat has the same date
+	Address   string    // a mail address, or a URL
+	Key       string    // armored OpenPGP key of the mail's reader; empty: not encrypted
+	Secret    []byte    // of the webhook
+	Message   Message
+	Payload   []byte // the webhook's body, JSON
 }

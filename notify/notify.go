@@ -17,10 +17,11 @@ package notify
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/headgate/headgate/advisory"
 )
 
 // ErrInvalid: the input breaks a rule of this package.
@@ -31,33 +32,24 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, ErrInvalid)...)
 }
 
-// Rung is a level of disclosure (DESIGN.md's ladder).
-type Rung string
+// Rung is a level of disclosure: advisory's ladder opens them.
+type Rung = advisory.Rung
 
-// The rungs, each telling more than the one before.
+// The rungs at which tenants hear: the steps only, then the advisory, then how it
+// works.
 const (
-	Sealed   Rung = "sealed"
-	Partners Rung = "partners"
-	Tenants  Rung = "tenants" // affected tenants, and the steps only
-	Public   Rung = "public"
-	Details  Rung = "details"
+	Tenants = advisory.Tenants
+	Public  = advisory.Public
+	Details = advisory.Details
 )
 
-// Rungs lists the rungs from the first to the last.
-func Rungs() []Rung { return []Rung{Sealed, Partners, Tenants, Public, Details} }
+// reaches tells whether r is other or a later rung.
+func reaches(r, other Rung) bool { return r == other || r.Above(other) }
 
-// Reaches tells whether r is other or a later rung.
-func (r Rung) Reaches(other Rung) bool {
-	return slices.Index(Rungs(), r) >= slices.Index(Rungs(), other)
-}
-
-// Told tells whether tenants hear of a case at r at all.
-func (r Rung) Told() bool { return r.Reaches(Tenants) }
-
-// TLP is the marking that a notice carries at r (FIRST TLP 2.0): before the
-// public rung it is for the tenant alone.
-func (r Rung) TLP() string {
-	if r.Reaches(Public) {
+// TLP is the marking that a notice carries at a rung (FIRST TLP 2.0): before the
+// public one it is for the tenant alone.
+func TLP(r Rung) string {
+	if reaches(r, Public) {
 		return "TLP:CLEAR"
 	}
 	return "TLP:AMBER+STRICT"

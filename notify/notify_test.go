@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/headgate/headgate/advisory"
 )
 
 var start = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
@@ -85,7 +87,7 @@ func TestWavesTellEachRungOnceAndLateJoinersToo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []Rung{Sealed, Partners} {
+	for _, r := range []Rung{advisory.Sealed, advisory.Partners} {
 		if w := NextWave(a, r, nil); len(w.Recipients) != 0 {
 			t.Errorf("rung %s tells %d tenants", r, len(w.Recipients))
 		}

@@ -157,9 +157,9 @@ func cleanLong(s string) string {
 }
 
 func (w *writer) head() {
-	tlp := w.l.Rung.TLP()
+	tlp := TLP(w.l.Rung)
 	w.line(w.say(keyHead, w.l.Notice, clean(w.l.To.Tenant)))
-	if w.l.Rung.Reaches(Public) {
+	if reaches(w.l.Rung, Public) {
 		w.line(w.say(keyPublic, tlp))
 	} else {
 		w.line(w.say(keyPrivate, tlp))
@@ -177,10 +177,10 @@ func (w *writer) why(title string) {
 		w.block(w.say(keyEnglish))
 	}
 	w.block(w.own(c.Summary))
-	if w.l.Rung.Reaches(Public) && c.Advisory != "" {
+	if reaches(w.l.Rung, Public) && c.Advisory != "" {
 		w.block(w.say(keyAdvisory, c.Advisory))
 	}
-	if w.l.Rung.Reaches(Details) && c.Detail[English] != "" {
+	if reaches(w.l.Rung, Details) && c.Detail[English] != "" {
 		w.block(w.own(c.Detail))
 	}
 }
