@@ -117,7 +117,7 @@ Connection:    --server, --token-file, --pin, or HEADGATE_SERVER,
 	a.conn.flags(f)
 	root.AddCommand(
 		a.serverCommand(), a.keyCommand(), a.rootCommand(), a.vendorCommand(), a.productCommand(),
-		a.releaseCommand(), a.tenantCommand(), a.tokenCommand(), a.agentCommand(), a.rolloutCommand(),
+		a.releaseCommand(), a.evidenceCommand(), a.tenantCommand(), a.tokenCommand(), a.agentCommand(), a.rolloutCommand(),
 		a.policyCommand(), a.endpointCommand(), a.ledgerCommand(), a.doctorCommand(), a.reviewCommand(), a.simulateCommand(),
 		a.demoCommand(), a.versionCommand(),
 	)

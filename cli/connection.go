@@ -40,6 +40,7 @@ type client struct {
 	http       *http.Client
 	account    headgatev1connect.AccountServiceClient
 	catalog    headgatev1connect.CatalogServiceClient
+	evidence   headgatev1connect.EvidenceServiceClient
 	fleet      headgatev1connect.FleetServiceClient
 	ledger     headgatev1connect.LedgerServiceClient
 	policy     headgatev1connect.PolicyServiceClient
@@ -69,6 +70,7 @@ func (c *connection) connect() (*client, error) {
 		base: base, http: h,
 		account:    headgatev1connect.NewAccountServiceClient(h, base),
 		catalog:    headgatev1connect.NewCatalogServiceClient(h, base),
+		evidence:   headgatev1connect.NewEvidenceServiceClient(h, base),
 		fleet:      headgatev1connect.NewFleetServiceClient(h, base),
 		ledger:     headgatev1connect.NewLedgerServiceClient(h, base),
 		policy:     headgatev1connect.NewPolicyServiceClient(h, base),

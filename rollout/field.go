@@ -37,6 +37,7 @@ var fields = []Field{
 	{"poll_jitter", "by which share each poll varies at random"},
 	{"beacon", "how often endpoints report meanwhile"},
 	{"ages", "ages after the switch at which an endpoint reports besides"},
+	{"evidence", "kinds of test evidence that must be attested before it may start, such as compatibility"},
 	{"budget", "pace by evidence: bound of the excess failure rate × exposed <= harm budget"},
 	{"budget.horizons", "one harm budget for each age, by rising age; a rollout waits for each at each gate"},
 	{"budget.horizons[].age", "the budget holds for faults that show by this age after the grant"},

@@ -58,6 +58,10 @@ type Policy struct {
 	PollJitter float64         `json:"poll_jitter"`
 	Beacon     span.Duration   `json:"beacon"`
 	Ages       []span.Duration `json:"ages"`
+	// Evidence names the kinds of test evidence that a release must have, each by a
+	// signed attestation, before a rollout of it may start: "compatibility",
+	// "data-integrity", "regression".
+	Evidence []string `json:"evidence,omitempty"`
 	// Budget, if set, paces the rollout by evidence instead of by the ladder, growth
 	// and harm limits above. It is not for use with canaries, who are not random.
 	Budget *Budget `json:"budget,omitempty"`
@@ -144,6 +148,9 @@ func (p Policy) Check() error {
 	}
 	if p.MaxHarmed < 1 || p.MaxPreflightFailed < 1 {
 		return bad("max_harmed, max_preflight_failed", "%d, %d; want at least 1", p.MaxHarmed, p.MaxPreflightFailed)
+	}
+	if err := p.checkEvidence(); err != nil {
+		return bad("evidence", "%v", err)
 	}
 	if p.Declared != nil {
 		if field, err := p.Declared.check(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/headgate/headgate/control"
 	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/release"
+	"github.com/headgate/headgate/release/attest"
 	"github.com/headgate/headgate/release/tuf"
 	"github.com/headgate/headgate/rollout"
 	"github.com/headgate/headgate/store"
@@ -48,6 +49,7 @@ var codes = []struct {
 	{tuf.ErrDigest, connect.CodeInvalidArgument},
 	{tuf.ErrKey, connect.CodeInvalidArgument},
 	{tuf.ErrNotFound, connect.CodeFailedPrecondition},
+	{attest.ErrInvalid, connect.CodeInvalidArgument},
 	{release.ErrInvalid, connect.CodeInvalidArgument},
 	{fleet.ErrInvalid, connect.CodeInvalidArgument},
 	{rollout.ErrInvalid, connect.CodeInvalidArgument},

@@ -68,6 +68,7 @@ func (s *Server) mountAPI(mux *http.ServeMux) {
 	mux.Handle(beacon, newDirect(s, beacon, agent.Beacon, all))
 	mux.Handle(headgatev1connect.NewAccountServiceHandler(accountService{s}, people...))
 	mux.Handle(headgatev1connect.NewCatalogServiceHandler(catalogService{s}, people...))
+	mux.Handle(headgatev1connect.NewEvidenceServiceHandler(evidenceService{s}, people...))
 	mux.Handle(headgatev1connect.NewFleetServiceHandler(fleetService{s}, people...))
 	mux.Handle(headgatev1connect.NewLedgerServiceHandler(ledgerService{s}, people...))
 	mux.Handle(headgatev1connect.NewPolicyServiceHandler(policyService{s}, people...))

@@ -65,7 +65,7 @@ type Start struct {
 // request id returns the rollout that it made. It supersedes the product's
 // older rollouts, but for the newest finished one, which stays on offer until
 // this one finishes. ErrNotFound if there is no such listed release; ErrState
-// if rollout.MayStart refuses; ErrExists if the request id was used
+// if rollout.MayStart refuses or evidence is lacking; ErrExists if the request id was used
 // for another release.
 func (s *Store) StartRollout(ctx context.Context, st Start, now time.Time, inTx InTx) (ro Rollout, err error) {
 	err = s.inWrite(ctx, fmt.Sprintf("start rollout of %s %s", st.Product, st.Version), func(c conn) error {
@@ -95,6 +95,9 @@ func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Ro
 	}
 	if err := rollout.MayStart(st.Version, others); err != nil {
 		return Rollout{}, fmt.Errorf("product %s: %w", st.Product, err)
+	}
+	if err := c.checkEvidence(ctx, st); err != nil {
+		return Rollout{}, err
 	}
 	if err := c.retire(ctx, st.Product, id, rollout.Running); err != nil {
 		return Rollout{}, err

@@ -84,6 +84,23 @@ func (p PublicKey) ID() string { return p.id }
 // IsZero tells whether there is no key.
 func (p PublicKey) IsZero() bool { return p.id == "" }
 
+// Ed25519 is the key itself; nil for no key.
+func (p PublicKey) Ed25519() ed25519.PublicKey {
+	b, err := hex.DecodeString(p.hex)
+	if err != nil {
+		panic("tuf: a public key is not hex: ParsePublic let it through")
+	}
+	return b
+}
+
+// Verify checks a raw signature of message.
+func (p PublicKey) Verify(message, signature []byte) error {
+	if p.IsZero() || !ed25519.Verify(p.Ed25519(), message, signature) {
+		return fmt.Errorf("signature of key %s does not hold: %w", p.id, ErrKey)
+	}
+	return nil
+}
+
 func (p PublicKey) tuf() *metadata.Key {
 	return &metadata.Key{
 		Type: metadata.KeyTypeEd25519, Scheme: metadata.KeySchemeEd25519,

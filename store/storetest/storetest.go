@@ -37,6 +37,7 @@ func Run(t *testing.T, newDSN func(testing.TB) string) {
 		{"EnrolmentIsIdempotentAndLimited", enrolment},
 		{"EnrolmentsOfOneCommitDoNotHarmEachOther", enrolTogether},
 		{"AccountsAreKept", accounts},
+		{"EvidenceGatesTheStart", evidenceGates},
 		{"ArtifactIsWholeOrAbsent", artifacts},
 		{"RepositoryCommitsAllOrNothing", repository},
 		{"LedgerFindsTampering", tampering},
