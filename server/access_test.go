@@ -11,22 +11,23 @@ import (
 
 	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
 // procedures lists every procedure of the API, from the schema itself.
 func procedures(t *testing.T) (all []string) {
 	t.Helper()
-	for _, f := range []protoreflect.FileDescriptor{
-		headgatev1.File_headgate_v1_agent_proto, headgatev1.File_headgate_v1_account_proto, headgatev1.File_headgate_v1_catalog_proto,
-		headgatev1.File_headgate_v1_fleet_proto, headgatev1.File_headgate_v1_ledger_proto, headgatev1.File_headgate_v1_repository_proto,
-		headgatev1.File_headgate_v1_rollout_proto, headgatev1.File_headgate_v1_policy_proto,
-	} {
+	protoregistry.GlobalFiles.RangeFilesByPackage("headgate.v1", func(f protoreflect.FileDescriptor) bool {
 		for i := range f.Services().Len() {
 			s := f.Services().Get(i)
 			for j := range s.Methods().Len() {
 				all = append(all, "/"+string(s.FullName())+"/"+string(s.Methods().Get(j).Name()))
 			}
 		}
+		return true
+	})
+	if len(all) == 0 {
+		t.Fatal("the schema has no procedures")
 	}
 	return all
 }
