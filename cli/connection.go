@@ -46,6 +46,8 @@ type client struct {
 	policy     headgatev1connect.PolicyServiceClient
 	repository headgatev1connect.RepositoryServiceClient
 	rollout    headgatev1connect.RolloutServiceClient
+	cases      headgatev1connect.CaseServiceClient
+	report     headgatev1connect.ReportServiceClient
 }
 
 // connect makes a client. It sends nothing yet.
@@ -76,6 +78,8 @@ func (c *connection) connect() (*client, error) {
 		policy:     headgatev1connect.NewPolicyServiceClient(h, base),
 		repository: headgatev1connect.NewRepositoryServiceClient(h, base),
 		rollout:    headgatev1connect.NewRolloutServiceClient(h, base),
+		cases:      headgatev1connect.NewCaseServiceClient(h, base),
+		report:     headgatev1connect.NewReportServiceClient(h, base),
 	}, nil
 }
 

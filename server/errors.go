@@ -12,6 +12,7 @@ import (
 
 	"github.com/headgate/headgate/control"
 	"github.com/headgate/headgate/fleet"
+	"github.com/headgate/headgate/psirt"
 	"github.com/headgate/headgate/release"
 	"github.com/headgate/headgate/release/attest"
 	"github.com/headgate/headgate/release/tuf"
@@ -53,6 +54,9 @@ var codes = []struct {
 	{release.ErrInvalid, connect.CodeInvalidArgument},
 	{fleet.ErrInvalid, connect.CodeInvalidArgument},
 	{rollout.ErrInvalid, connect.CodeInvalidArgument},
+	{psirt.ErrForbidden, connect.CodePermissionDenied},
+	{psirt.ErrIllegal, connect.CodeFailedPrecondition},
+	{psirt.ErrInvalid, connect.CodeInvalidArgument},
 }
 
 // fail turns an error into what the caller may read. What is not the caller's

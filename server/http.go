@@ -67,6 +67,8 @@ func (s *Server) mountAPI(mux *http.ServeMux) {
 	mux.Handle(grant, newDirect(s, grant, agent.Grant, all))
 	mux.Handle(beacon, newDirect(s, beacon, agent.Beacon, all))
 	mux.Handle(headgatev1connect.NewAccountServiceHandler(accountService{s}, people...))
+	mux.Handle(headgatev1connect.NewCaseServiceHandler(caseService{s}, people...))
+	mux.Handle(headgatev1connect.NewReportServiceHandler(reportService{s}, people...))
 	mux.Handle(headgatev1connect.NewCatalogServiceHandler(catalogService{s}, people...))
 	mux.Handle(headgatev1connect.NewEvidenceServiceHandler(evidenceService{s}, people...))
 	mux.Handle(headgatev1connect.NewFleetServiceHandler(fleetService{s}, people...))

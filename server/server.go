@@ -26,6 +26,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/headgate/headgate/control"
+	"github.com/headgate/headgate/psirt"
 	"github.com/headgate/headgate/release/tuf"
 	"github.com/headgate/headgate/rollout"
 	"github.com/headgate/headgate/store"
@@ -55,6 +56,7 @@ type Server struct {
 	files      *files
 	metrics    *metrics
 	skews      *skews
+	clocks     psirt.ClockPolicy // deadlines of cases
 
 	listener net.Listener
 	http     *http.Server
@@ -83,7 +85,7 @@ func New(cfg Config) (*Server, error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make data folder: %w", err)
 	}
-	s := &Server{cfg: cfg, metrics: newMetrics(), skews: newSkews(), served: make(chan error, 1)}
+	s := &Server{cfg: cfg, metrics: newMetrics(), skews: newSkews(), clocks: psirt.DefaultClocks(), served: make(chan error, 1)}
 	if s.keys, err = loadKeys(filepath.Join(cfg.Data, "keys"), cfg.Log); err != nil {
 		return nil, err
 	}

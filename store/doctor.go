@@ -12,7 +12,7 @@ import (
 
 // Problem is something in the database that breaks one of its rules.
 type Problem struct {
-	Code    string // stable: "counts", "recount", "reverted", "preflight", "cohort", "orphan", "ledger-head"
+	Code    string // stable: "counts", "recount", "reverted", "preflight", "cohort", "orphan", "ledger-head", "commitment", "case"
 	Subject string // "R-17", "E-..."
 	Detail  string
 }
@@ -34,7 +34,7 @@ func (s *Store) Doctor(ctx context.Context) (out []Problem, err error) {
 			}
 			out = append(out, found...)
 		}
-		for _, examine := range []func(context.Context) ([]Problem, error){c.examineOrphans, c.examineLedger} {
+		for _, examine := range []func(context.Context) ([]Problem, error){c.examineOrphans, c.examineLedger, c.examineCases} {
 			found, err := examine(ctx)
 			if err != nil {
 				return err

@@ -48,3 +48,15 @@ func Parse(prefix, s string) (int64, error) {
 	}
 	return id, nil
 }
+
+// Random makes an identifier that tells nothing: neither when it was made nor how
+// many there are. It is positive and fits a BIGINT.
+func Random() int64 {
+	var b [8]byte
+	for {
+		rand.Read(b[:]) // never fails: it aborts the program instead
+		if id := int64(binary.BigEndian.Uint64(b[:]) >> 1); id > 0 {
+			return id
+		}
+	}
+}

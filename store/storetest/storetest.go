@@ -48,6 +48,8 @@ func Run(t *testing.T, newDSN func(testing.TB) string) {
 		{"OneOfTwoAppliesWins", oneApply},
 		{"DoctorFindsWhatDoesNotAddUp", doctorFinds},
 		{"CountsAlwaysAddUp", countsAddUp},
+		{"ReportBecomesACaseThatIsItsFacts", caseLine},
+		{"CaseIsNotThereForStrangers", caseStrangers},
 		{"KillLosesNothingAcknowledged", killed},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, newDSN) })

@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+
+	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
+	"github.com/headgate/headgate/psirt"
+)
+
+// Derived is one thing that follows from a case's facts.
+type Derived struct {
+	What    string `json:"what"`
+	Is      string `json:"is"`
+	Because string `json:"because"`
+}
+
+// explainCase says of what is derived which facts make it so.
+func explainCase(k *headgatev1.Case) ([]Derived, error) {
+	var c psirt.Case
+	if err := json.Unmarshal([]byte(k.DerivedJson), &c); err != nil {
+		return nil, fmt.Errorf("read the case: %w", err)
+	}
+	out := []Derived{{"phase", k.Phase, fmt.Sprintf("%s (fact %d)", k.PhaseReason, k.PhaseFact)}}
+	names := []string{"vendor aware", "fix ready", "fix deployed", "public", "exploit public", "attacks observed"}
+	for i, event := range psirt.Events {
+		d := Derived{names[i], "no", "no fact says so"}
+		if c.State.Has(event) {
+			d.Is, d.Because = "yes", fmt.Sprintf("since %s (fact %d)", when(c.Since[i].At.UnixMicro()), c.Since[i].Seq)
+		}
+		out = append(out, d)
+	}
+	if m := c.Outcome.Fixed; m != nil {
+		out = append(out, Derived{"fixed", fmt.Sprintf("at least %.1f %%", 100*m.Lower),
+			fmt.Sprintf("%d of %d verified, %d not heard from; deployed counts from %.0f %%", m.Verified, m.N, m.Stale, 100*psirt.DeployedAt)})
+	}
+	if e := k.Embargo; e != nil {
+		out = append(out, Derived{"embargo", e.State, embargoText(e)})
+	}
+	for _, p := range k.Parties {
+		d := Derived{"party " + p.Name, p.Status, "it has said nothing, which is not the same as not affected"}
+		if len(p.Statuses) > 0 {
+			s := p.Statuses[len(p.Statuses)-1]
+			d.Because = fmt.Sprintf("written down by %s, %s %s", s.By, when(s.AtUs), s.Why)
+		}
+		out = append(out, d)
+	}
+	for _, x := range k.Clocks {
+		if x.ClearedUs == 0 {
+			out = append(out, Derived{"clock " + x.Name, "due " + when(x.DueUs), x.Rule + "; cleared by: " + x.Clears})
+		}
+	}
+	if k.Due != "" {
+		out = append(out, Derived{"to do", k.State, k.Due})
+	}
+	return out, nil
+}

@@ -1,0 +1,314 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/headgate/headgate/internal/ids"
+	"github.com/headgate/headgate/psirt"
+)
+
+// Report is a report as one viewer may see it.
+type Report struct {
+	ID       int64
+	Revision int64 // number of all its facts
+	psirt.Report
+	Facts []psirt.Fact // that the viewer may read, in order
+}
+
+// AddReport keeps a report. request is the sender's idempotency key, unique to the
+// sender: a repeat returns the report that the first one made, and fresh tells
+// which it was. An operator, vendor or tenant who sends one may read it; the
+// engine sends for somebody who has no token.
+func (s *Store) AddReport(ctx context.Context, v Viewer, b psirt.ReportReceived, tlp psirt.TLP, request string, now time.Time, inTx InTx) (out Report, fresh bool, err error) {
+	err = s.inWrite(ctx, "add report", func(c conn) error {
+		id := ids.Random()
+		key := v.Actor + "/" + request
+		if request == "" {
+			key = ReportID(id)
+		}
+		n, err := c.exec(ctx, `INSERT INTO psirt_report (id, revision, case_id, received, changed, request) VALUES ($1, 0, 0, $2, $2, $3) ON CONFLICT (request) DO NOTHING`, id, micros(now), key)
+		if err != nil {
+			return err
+		}
+		if fresh = n == 1; !fresh {
+			if err := c.row(ctx, `SELECT id FROM psirt_report WHERE request = $1`, key).Scan(&id); err != nil {
+				return err
+			}
+			m, err := c.mayReport(ctx, v, id)
+			if err != nil {
+				return err
+			}
+			out, err = c.report(ctx, m, id)
+			return err
+		}
+		if !v.engine {
+			role := psirt.Observer
+			if v.Scope == ScopeOperator {
+				role = psirt.Worker
+			}
+			if err := c.addMember(ctx, id, psirt.Member{Principal: v.Principal(), Role: role, UpTo: psirt.Red}); err != nil {
+				return err
+			}
+		}
+		draft, err := psirt.Draft(&b, time.Time{}, tlp)
+		if err != nil {
+			return err
+		}
+		var p pending
+		if out, err = c.extendReport(ctx, &p, v, id, Report{}, []psirt.Fact{draft}, now); err != nil {
+			return err
+		}
+		if err := p.write(ctx, c, now); err != nil {
+			return err
+		}
+		return c.run(inTx)
+	})
+	return out, fresh, err
+}
+
+// report reads all of a report that the viewer may see.
+func (c conn) report(ctx context.Context, m clearance, id int64) (Report, error) {
+	facts, err := c.facts(ctx, id, m.rank())
+	if err != nil {
+		return Report{}, err
+	}
+	facts = m.maySee(facts)
+	r, err := psirt.ViewReport(facts)
+	return Report{ID: id, Revision: m.revision, Report: r, Facts: facts}, err
+}
+
+// extendReport adds facts to a report.
+func (c conn) extendReport(ctx context.Context, p *pending, v Viewer, id int64, r Report, drafts []psirt.Fact, now time.Time) (Report, error) {
+	more, err := place(drafts, r.Revision, v.Actor, now)
+	if err != nil {
+		return Report{}, err
+	}
+	for _, f := range more {
+		if r.Report, err = r.Apply(f); err != nil {
+			return Report{}, err
+		}
+	}
+	if err := p.facts(ctx, c, id, more); err != nil {
+		return Report{}, err
+	}
+	n, err := c.exec(ctx, `UPDATE psirt_report SET revision = $1, changed = $2 WHERE id = $3 AND revision = $4`, r.Report.Revision, micros(now), id, r.Revision)
+	if err == nil && n != 1 {
+		err = ErrConflict
+	}
+	r.ID, r.Revision, r.Facts = id, r.Report.Revision, append(r.Facts, more...)
+	return r, err
+}
+
+// CommitReport adds facts to a report, as CommitFacts does to a case. An observer
+// (a sender outside) may only add messages.
+func (s *Store) CommitReport(ctx context.Context, v Viewer, id, revision int64, drafts []psirt.Fact, now time.Time, inTx InTx) (out Report, err error) {
+	err = s.inWrite(ctx, "change report "+ReportID(id), func(c conn) error {
+		m, err := c.mayReport(ctx, v, id)
+		if err != nil {
+			return err
+		}
+		if revision != AnyRevision && revision != m.revision {
+			return fmt.Errorf("report is at revision %d, not %d: %w", m.revision, revision, ErrConflict)
+		}
+		for _, d := range drafts {
+			if err := m.mayAdd(d.Kind); err != nil {
+				return err
+			}
+		}
+		whole, err := c.report(ctx, clearance{engine: true, revision: m.revision}, id)
+		if err != nil {
+			return err
+		}
+		var p pending
+		if _, err := c.extendReport(ctx, &p, v, id, whole, drafts, now); err != nil {
+			return err
+		}
+		if err := p.write(ctx, c, now); err != nil {
+			return err
+		}
+		m.revision += int64(len(drafts))
+		if out, err = c.report(ctx, m, id); err != nil {
+			return err
+		}
+		return c.run(inTx)
+	})
+	return out, err
+}
+
+// mayAdd refuses a report's fact that is not the viewer's to write. Links are
+// LinkReport's.
+func (m clearance) mayAdd(kind psirt.Kind) error {
+	switch {
+	case m.engine:
+		return nil
+	case kind == "report.linked" || kind == "report.received":
+		return fmt.Errorf("fact %s: is not written by hand: %w", kind, psirt.ErrForbidden)
+	case m.Role == psirt.Observer && kind != "report.message":
+		return fmt.Errorf("fact %s: %s may only add messages: %w", kind, m.Principal, psirt.ErrForbidden)
+	}
+	return nil
+}
+
+// ReadReport reads a report. Unless its case is open, the read is recorded.
+func (s *Store) ReadReport(ctx context.Context, v Viewer, id int64, now time.Time) (out Report, err error) {
+	err = s.inWrite(ctx, "read report "+ReportID(id), func(c conn) error {
+		m, err := c.mayReport(ctx, v, id)
+		if err != nil {
+			return err
+		}
+		if out, err = c.report(ctx, m, id); err != nil || !m.sealed() {
+			return err
+		}
+		return c.seal(ctx, now, id, reading{"report.read", v.Actor, []string{ReportID(id)}})
+	})
+	return out, err
+}
+
+// ReportQuery selects reports.
+type ReportQuery struct {
+	Case  int64 // only those of this case
+	Free  bool  // only those of no case
+	After int64 // only ids above this: the last of the page before
+	Limit int   // at most 1000; 100 if 0
+}
+
+// textReports selects what a viewer may read of reports, in the three ways of
+// mayReport. $1 is the viewer.
+const textReports = `SELECT r.id FROM psirt_report r WHERE r.id > $2 AND (r.case_id = $3 OR $3 < 0) AND ($4 = 1
+		OR EXISTS (SELECT 1 FROM case_member m WHERE m.principal = $1 AND m.subject = r.id)
+		OR EXISTS (SELECT 1 FROM case_member m WHERE m.principal = $1 AND m.subject = r.case_id)
+		OR r.case_id = 0 AND EXISTS (SELECT 1 FROM triager t WHERE t.principal = $1))
+	ORDER BY r.id LIMIT $5`
+
+// ListReports lists the reports that a viewer may read, by id; what of it is
+// sealed is recorded as read.
+func (s *Store) ListReports(ctx context.Context, v Viewer, q ReportQuery, now time.Time) (out []Report, err error) {
+	of, engine := q.Case, 0
+	if of == 0 && !q.Free {
+		of = -1
+	}
+	if v.engine {
+		engine = 1
+	}
+	err = s.inWrite(ctx, "list reports", func(c conn) error {
+		out = nil
+		var all []int64
+		var sealed []string
+		rows, err := c.rows(ctx, textReports, v.Principal(), q.After, of, engine, pageSize(q.Limit))
+		err = each(rows, err, func() error {
+			var id int64
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			all = append(all, id)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, id := range all {
+			m, err := c.mayReport(ctx, v, id)
+			if errors.Is(err, ErrNotFound) {
+				continue // its case was opened for others meanwhile
+			}
+			if err != nil {
+				return err
+			}
+			r, err := c.report(ctx, m, id)
+			if err != nil {
+				return err
+			}
+			if m.sealed() {
+				sealed = append(sealed, ReportID(id))
+			}
+			out = append(out, r)
+		}
+		if len(sealed) == 0 {
+			return nil
+		}
+		return c.seal(ctx, now, 0, reading{"reports.listed", v.Actor, sealed})
+	})
+	return out, err
+}
+
+// LinkReport ties a report to a case that the viewer works on.
+func (s *Store) LinkReport(ctx context.Context, v Viewer, id, report int64, role psirt.LinkRole, now time.Time) (out Case, err error) {
+	err = s.inWrite(ctx, "link report "+ReportID(report)+" to case "+CaseID(id), func(c conn) error {
+		m, err := c.mayCase(ctx, v, id)
+		if err != nil {
+			return err
+		}
+		link, err := c.link(ctx, v, id, report, role)
+		if err != nil {
+			return err
+		}
+		draft, err := psirt.Draft(link, time.Time{}, psirt.AmberStrict)
+		if err != nil {
+			return err
+		}
+		kase, all, err := c.extend(ctx, v, m, id, []psirt.Fact{draft}, now)
+		if err != nil {
+			return err
+		}
+		var p pending
+		if err := c.joinReport(ctx, &p, v, id, report, role, false, now); err != nil {
+			return err
+		}
+		if err := c.keepCase(ctx, &p, id, kase, all[m.revision:]); err != nil {
+			return err
+		}
+		if err := p.write(ctx, c, now); err != nil {
+			return err
+		}
+		out, err = m.view(id, kase, all)
+		return err
+	})
+	return out, err
+}
+
+// link makes the fact that ties a report to a case, of what the viewer may read.
+func (c conn) link(ctx context.Context, v Viewer, id, report int64, role psirt.LinkRole) (*psirt.ReportLinked, error) {
+	m, err := c.mayReport(ctx, v, report)
+	if err != nil {
+		return nil, fmt.Errorf("report %s: %w", ReportID(report), err)
+	}
+	r, err := c.report(ctx, m, report)
+	if err != nil {
+		return nil, err
+	}
+	return &psirt.ReportLinked{Report: ReportID(report), Case: CaseID(id), Role: role, Received: r.Received.At, Heard: r.Acknowledged.At}, nil
+}
+
+// joinReport puts a report into a case: from then on the case's members read it,
+// and, if restricted, nobody else.
+func (c conn) joinReport(ctx context.Context, p *pending, v Viewer, id, report int64, role psirt.LinkRole, restricted bool, now time.Time) error {
+	link, err := c.link(ctx, v, id, report, role)
+	if err != nil {
+		return err
+	}
+	draft, err := psirt.Draft(link, time.Time{}, psirt.AmberStrict)
+	if err != nil {
+		return err
+	}
+	m, err := c.mayReport(ctx, v, report)
+	if err != nil {
+		return err
+	}
+	whole, err := c.report(ctx, clearance{engine: true, revision: m.revision}, report)
+	if err != nil {
+		return err
+	}
+	if _, err := c.extendReport(ctx, p, v, report, whole, []psirt.Fact{draft}, now); err != nil {
+		return fmt.Errorf("report %s: %w", ReportID(report), err)
+	}
+	if _, err := c.exec(ctx, `UPDATE psirt_report SET case_id = $1 WHERE id = $2`, id, report); err != nil {
+		return err
+	}
+	if restricted {
+		_, err = c.exec(ctx, `DELETE FROM case_member WHERE subject = $1`, report)
+	}
+	return err
+}
