@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"math"
-	"slices"
 )
 
 // Index holds the labels of a fleet by column, as numbers: two bytes per label
@@ -21,8 +20,9 @@ type Index struct {
 type Coverage struct {
 	Most int // endpoints
 	// LeastCell is how many endpoints a cell must have to be worth a member; Quota
-	// is how many members a cell of LargeCell endpoints gets. A smaller one gets 1.
-	LeastCell, LargeCell, Quota int
+	// is how many members each should have, random ones included: as many deaths as
+	// it takes to tell a bad segment from chance.
+	LeastCell, Quota int
 	// Beside is how many endpoints the random cohort has that goes at the same time:
 	// what it can be expected to cover needs no member.
 	Beside    int
@@ -40,8 +40,9 @@ type Combination map[int]uint16
 // Covered says who was chosen and how far the fleet is covered.
 type Covered struct {
 	Members []int // of the index, in the order of choice
-	// Cells are single values and pairs with LeastCell endpoints or more that need
-	// members; Reached of them have one, Filled as many as they should.
+	// Cells are single values and pairs with LeastCell endpoints or more of which
+	// fewer than Quota can be expected to be drawn at random; Reached of them have a
+	// chosen member, Filled as many as they lack.
 	Cells, Reached, Filled int
 	// LowerBound is how many members any choice needs for one in each pair: the
 	// product of the two largest numbers of values that occur together.
@@ -104,38 +105,35 @@ func (c *cellIndex) sizes() []int32 {
 	return n
 }
 
-// Cover chooses endpoints so that every pair of label values that is common
-// enough has members, rare needs first: one pass in rank order per threshold of
-// "how many needy cells would it help", the threshold falling (threshold greedy
-// for submodular cover, Badanidiyuru and Vondrák 2014). Never two endpoints of a
+// Cover chooses the endpoints that together avert most harm by Worth, in rank
+// order, the gain asked for falling from pass to pass (threshold greedy for
+// submodular cover, Badanidiyuru and Vondrák 2014). Never two endpoints of a
 // failure domain, never more than PerTenant of a tenant.
 func Cover(ix Index, want Coverage) Covered {
 	c := newCellIndex(ix)
 	size := c.sizes()
-	need := make([]int16, c.n)
+	want.Quota = max(1, want.Quota)
 	var out Covered
+	p := picker{c: c, want: want, worth: make([][]float64, c.n), has: make([]int32, c.n), tenants: map[uint32]int{}, domains: map[uint32]bool{}, chosen: map[int]bool{}, out: &out}
+	lack := make([]int32, c.n)
 	for i, n := range size {
 		if int(n) < max(1, want.LeastCell) {
 			continue
 		}
-		need[i] = 1
-		if int(n) >= want.LargeCell {
-			expected := float64(n) / float64(len(ix.Values[0])) * float64(want.Beside)
-			need[i] = int16(max(0, math.Ceil(float64(max(1, want.Quota))-expected)))
-		}
+		share := float64(n) / float64(len(ix.Values[0]))
+		p.worth[i] = Worth(share, float64(want.Beside), want.Quota)
+		lack[i] = int32(max(0, math.Ceil(float64(want.Quota)-share*float64(want.Beside))))
 	}
-	full := slices.Clone(need)
-	p := picker{c: c, want: want, need: need, tenants: map[uint32]int{}, domains: map[uint32]bool{}, chosen: map[int]bool{}, out: &out}
 	p.critical()
 	p.greedy()
-	for i, n := range full {
+	for i, n := range lack {
 		if n > 0 {
 			out.Cells++
 		}
-		if n > 0 && need[i] < n {
+		if n > 0 && p.has[i] > 0 {
 			out.Reached++
 		}
-		if n > 0 && need[i] == 0 {
+		if n > 0 && p.has[i] >= n {
 			out.Filled++
 		}
 	}
@@ -143,11 +141,44 @@ func Cover(ix Index, want Coverage) Covered {
 	return out
 }
 
+// Worth is what each further chosen member of a cell is worth, from the first to
+// the quota-th: by how much it raises the chance that quota of its endpoints are
+// exposed, times the cell's share of the fleet, which is what the next step would
+// harm if the cell were bad and not seen. Beside are endpoints drawn at random.
+//
+// The chance is not concave in the members (one is worth little without the
+// others), so that its least concave majorant is taken: the sum over cells is
+// then submodular, and a greedy choice is near the best.
+func Worth(share, beside float64, quota int) []float64 {
+	seen := make([]float64, quota+1) // by members
+	seen[quota] = 1
+	term, below := math.Exp(-share*beside), 0.0
+	for k := range quota {
+		below += term // P(Poisson <= k)
+		seen[quota-1-k] = max(0, 1-below)
+		term *= share * beside / float64(k+1)
+	}
+	out := make([]float64, 0, quota)
+	for len(out) < quota {
+		from, to, best := len(out), len(out)+1, -1.0
+		for d := from + 1; d <= quota; d++ {
+			if slope := (seen[d] - seen[from]) / float64(d-from); slope > best {
+				best, to = slope, d
+			}
+		}
+		for range to - from {
+			out = append(out, share*best)
+		}
+	}
+	return out
+}
+
 // picker is a choice in the making.
 type picker struct {
 	c       *cellIndex
 	want    Coverage
-	need    []int16
+	worth   [][]float64 // by cell and members it has; none for cells too small
+	has     []int32
 	tenants map[uint32]int
 	domains map[uint32]bool
 	chosen  map[int]bool
@@ -176,7 +207,7 @@ func (p *picker) choose(e int, cells []int) {
 		p.tenants[t[e]]++
 	}
 	for _, x := range cells {
-		p.need[x] = max(0, p.need[x]-1)
+		p.has[x]++
 	}
 }
 
@@ -209,33 +240,53 @@ func (p *picker) first(combination Combination) bool {
 	return false
 }
 
-// greedy takes those that help at least threshold needy cells, the threshold
-// falling by one; only the last pass looks at everybody it may.
+// falling is how far the gain asked for falls from pass to pass, and leastGain
+// the part of the largest at which the last pass takes whoever helps at all.
+const (
+	falling   = 0.85
+	leastGain = 1e-3
+	firstLook = 60_000 // endpoints that all passes but the last look at
+)
+
+// gain is what an endpoint with these cells would add.
+func (p *picker) gain(cells []int) (g float64) {
+	for _, x := range cells {
+		if w, k := p.worth[x], int(p.has[x]); k < len(w) {
+			g += w[k]
+		}
+	}
+	return g
+}
+
+// greedy takes those that add at least a threshold, the threshold falling; only
+// the last pass looks at everybody it may, and takes whoever adds anything.
 func (p *picker) greedy() {
 	if len(p.c.ix.Values) == 0 {
 		return
 	}
 	labels, all := len(p.c.ix.Values), len(p.c.ix.Values[0])
-	perPass := all
 	if p.want.MaxCandidates > 0 {
-		perPass = min(all, p.want.MaxCandidates)
+		all = min(all, p.want.MaxCandidates)
 	}
 	buf := make([]int, 0, labels*(labels+1)/2)
-	for threshold := cap(buf); threshold >= 1 && len(p.out.Members) < p.want.Most; threshold-- {
-		last := perPass
-		if threshold > 1 {
-			last = min(perPass, 60_000)
+	best := 0.0
+	for e := range min(all, firstLook) {
+		best = max(best, p.gain(p.c.of(e, buf[:0])))
+	}
+	for threshold := best; len(p.out.Members) < p.want.Most; threshold *= falling {
+		last := threshold <= leastGain*best
+		look := min(all, firstLook)
+		if last {
+			look, threshold = all, 0
 		}
-		for e := range last {
-			cells, gain := p.c.of(e, buf[:0]), 0
-			for _, x := range cells {
-				if p.need[x] > 0 {
-					gain++
-				}
-			}
-			if gain >= threshold && p.eligible(e) {
+		for e := range look {
+			cells := p.c.of(e, buf[:0])
+			if g := p.gain(cells); g > 0 && g >= threshold && p.eligible(e) {
 				p.choose(e, cells)
 			}
+		}
+		if last {
+			return
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -33,7 +34,7 @@ func TestCoverKeepsItsLimits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ix := drawIndex(t)
 		want := Coverage{
-			Most: rapid.IntRange(0, 60).Draw(t, "most"), LeastCell: rapid.IntRange(0, 5).Draw(t, "least"), LargeCell: 20,
+			Most: rapid.IntRange(0, 60).Draw(t, "most"), LeastCell: rapid.IntRange(0, 5).Draw(t, "least"),
 			Quota: rapid.IntRange(1, 4).Draw(t, "quota"), PerTenant: rapid.IntRange(0, 8).Draw(t, "per tenant"),
 		}
 		got := Cover(ix, want)
@@ -69,11 +70,38 @@ func TestCoverReachesEveryPairWithRoomEnough(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ix := drawIndex(t)
 		ix.Domain, ix.Tenant = nil, nil
-		got := Cover(ix, Coverage{Most: 1 << 20, LeastCell: 1, LargeCell: 1 << 30, Quota: 1})
+		got := Cover(ix, Coverage{Most: 1 << 20, LeastCell: 1, Quota: 1})
 		if got.Reached != got.Cells || got.Filled != got.Cells || len(got.Members) < got.LowerBound {
 			t.Fatalf("%+v", got)
 		}
 	})
+}
+
+// TestAMemberIsWorthTheHarmItAverts: nothing where chance exposes enough, the
+// share of the fleet in all where it exposes none, and never more than the one
+// before, so that a greedy choice is near the best.
+func TestAMemberIsWorthTheHarmItAverts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		share, beside, quota := rapid.Float64Range(0, 1).Draw(t, "share"), rapid.Float64Range(0, 1e6).Draw(t, "beside"), rapid.IntRange(1, 12).Draw(t, "quota")
+		w, sum := Worth(share, beside, quota), 0.0
+		for i, x := range w {
+			sum += x
+			if !(x >= 0) || i > 0 && x > w[i-1]*(1+1e-9) {
+				t.Fatalf("%v of %v", x, w)
+			}
+		}
+		below, term := 0.0, math.Exp(-share*beside)
+		for k := range quota {
+			below += term
+			term *= share * beside / float64(k+1)
+		}
+		if math.Abs(sum-share*min(1, below)) > 1e-9 {
+			t.Fatalf("%v come to %g; the chance of fewer than %d is %g", w, sum, quota, below)
+		}
+	})
+	if w := Worth(0.0005, 0, 4); w[0] != 0.000125 || w[3] != 0.000125 {
+		t.Errorf("without random members all four are worth the same: %v", w)
+	}
 }
 
 func TestCriticalCombinationsComeFirst(t *testing.T) {
@@ -98,7 +126,7 @@ func BenchmarkCover(b *testing.B) {
 		ix.Values = append(ix.Values, col)
 	}
 	for b.Loop() {
-		c := Cover(ix, Coverage{Most: 2500, LeastCell: 500, LargeCell: 2000, Quota: 5, MaxCandidates: 2_000_000})
+		c := Cover(ix, Coverage{Most: 2500, LeastCell: 500, Quota: 4, Beside: 4200, MaxCandidates: 2_000_000})
 		b.ReportMetric(float64(len(c.Members)), "members")
 		b.ReportMetric(100*float64(c.Reached)/float64(c.Cells), "%reached")
 		b.ReportMetric(float64(c.LowerBound), "lowerbound")

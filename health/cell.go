@@ -113,6 +113,13 @@ type CellTest struct {
 	MaxShare float64 // a larger segment is no segment but the fleet
 }
 
+// Enough is how many exposed endpoints of a small segment raise its alarm if all
+// of them die: what coverage should expose of each (fleet.Coverage.Quota). Each
+// death is worth the logarithm of controls to exposed, six or seven nats in a
+// segment of some thousands, and twelve thousand segments at 1e-3 ask for
+// sixteen; three would do, were there no controls that fail meanwhile.
+const Enough = 4
+
 // Threshold is what a segment's log e-value must reach (weighted Bonferroni on
 // e-processes: valid at all times and under any dependence).
 func (t CellTest) Threshold(weight float64) float64 {

@@ -32,6 +32,20 @@ func TestASegmentIsNamedAndTheFleetIsNot(t *testing.T) {
 	}
 }
 
+// TestEnoughDeathsRaiseTheAlarm of a segment of 4,000 to 5,000 endpoints, though
+// two of its controls fail meanwhile; one death fewer does not.
+func TestEnoughDeathsRaiseTheAlarm(t *testing.T) {
+	for _, size := range []int64{4000, 5000} {
+		alarms := func(deaths int64) int {
+			look := CellLook{ID: 1, AtRisk: Enough + 1, ControlAtRisk: size - Enough, Exposed: Enough, Share: 0.0005, Failed: deaths, ControlFailed: 2}
+			return len(test12k.Alarms(NextCells(nil, []CellLook{look}, 0.5), []CellLook{look}))
+		}
+		if alarms(Enough) != 1 || alarms(Enough-1) != 0 {
+			t.Errorf("%d endpoints: %d deaths give %d alarms, %d give %d", size, Enough, alarms(Enough), Enough-1, alarms(Enough-1))
+		}
+	}
+}
+
 // TestAnUnstableModelIsNotASegmentFault: a model that fails ten times as often
 // as the rest with or without the update.
 func TestAnUnstableModelIsNotASegmentFault(t *testing.T) {

@@ -15,8 +15,11 @@ type planner struct {
 	// judges its newest cohort alone, which keeps it exact.
 	pooled bool
 	least  float64 // first cohort, if the budget has room for it
-	delta  func(cohort int) float64
-	upper  func(n, baseline, delta float64) float64
+	// now are exposed already, by first cohorts: 0 and 0 is a plan from the start.
+	now   float64
+	first int
+	delta func(cohort int) float64
+	upper func(n, baseline, delta float64) float64
 }
 
 // leastCohort is the smallest first cohort worth its latency: with fewer, all of
@@ -30,11 +33,28 @@ const maxGates = health.MaxCohorts - 1
 // after each cohort, coverage included from the second on. It has the fewest
 // gates that the first horizon's budget allows (or b.Gates, if more) and then
 // the smallest cohorts. Nil means that no plan can keep the budget.
-func (b Budget) Ladder(n int64) []int64 {
+func (b Budget) Ladder(n int64) []int64 { return b.planner(n).fewest(int(b.Gates)) }
+
+func (b Budget) planner(n int64) planner {
 	return planner{
 		n: float64(n), budget: b.Horizons[0].Budget(n), baseline: b.Baseline, cover: float64(b.coverOf(n)), least: leastCohort,
 		delta: func(k int) float64 { return b.delta(k, 0) }, upper: planUpper,
-	}.fewest(int(b.Gates))
+	}
+}
+
+// rest is the plan from where a rollout stands, now exposed by so many cohorts,
+// with exactly so many gates after the next step: what is exposed after the next
+// cohort and the later ones. Nil means that there is none.
+func (b Budget) rest(n, now int64, cohorts, gates int, covered bool) []int64 {
+	p := b.planner(n)
+	p.now, p.first, p.least = float64(now), cohorts, 0
+	if covered {
+		p.cover = 0
+	}
+	if cohorts+gates >= health.MaxCohorts {
+		return nil
+	}
+	return p.with(gates)
 }
 
 // LimitLadder is the fastest growth that any policy could risk which goes on
@@ -107,22 +127,25 @@ func (p planner) round(gates int, last []float64) []float64 {
 	total := make([]float64, gates+1)
 	total[gates] = p.n
 	for k := gates - 1; k >= 0; k-- {
-		cohort := p.smallest(total[k+1], p.delta(k))
+		cohort := p.smallest(total[k+1], p.delta(p.first+k))
 		if k == 0 && p.least > 0 {
 			cohort = max(cohort, min(p.least, p.budget))
 		}
 		total[k] = cohort
-		if k > 0 && !p.pooled {
+		switch {
+		case k == 0:
+			total[k] += p.now
+		case !p.pooled:
 			total[k] += last[k-1]
 		}
-		if k == coverRung(gates) {
+		if p.first+k == coverRung(p.first+gates) {
 			total[k] += p.cover
 		}
 		if total[k] >= total[k+1] {
 			return nil
 		}
 	}
-	if total[0] > p.budget {
+	if p.first == 0 && total[0] > p.budget {
 		return nil
 	}
 	return total

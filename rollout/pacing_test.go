@@ -124,6 +124,34 @@ func TestTheWindowGrowsAsThePlanSays(t *testing.T) {
 	}
 }
 
+// TestACohortIsOpenedForWhatItCanShow: not for a rung of the first plan most of
+// which is exposed already, and the last endpoints are not left for a person
+// because they are few.
+func TestACohortIsOpenedForWhatItCanShow(t *testing.T) {
+	at := func(exposed, size, failed int64) Decision {
+		s := budgeted(t, "flash")
+		s.Policy.Budget.SlowShare = 0
+		s.Pace = Pace{Rung: 2, Ceiling: exposed, Window: exposed, Cover: 2500, Turn: 1, Boost: 1}
+		s.Counts = health.Counts{Exposed: exposed, Proven: exposed}
+		first := s.Observed.Cohorts[0]
+		rest := Cohort{Granted: exposed - 2500 - 96 - size, Size: exposed - 2500 - 96 - size, Last: t0, ByAge: []int64{0}, Arm: health.Arm{AtRisk: 1, AtLeast: 1}}
+		rest.Granted, rest.Size, rest.ByAge = max(1, rest.Granted), max(1, rest.Size), []int64{0}
+		last := Cohort{Granted: size, Size: size, Last: t0, ByAge: []int64{failed}, Arm: health.Arm{AtRisk: size, AtLeast: size}}
+		s.Observed.Coverage = Cohort{Granted: 2500, Size: 2500}
+		s.Observed.Cohorts = []Cohort{first, rest, last}
+		s.Pace.Ceiling = first.Granted + rest.Granted + last.Granted + 2500
+		s.Counts = health.Counts{Exposed: s.Pace.Ceiling, Proven: s.Pace.Ceiling}
+		return decide(t, s, t0.Add(2*time.Minute))
+	}
+	d := at(214_000, 207_000, 90)
+	if l := d.Numbers.Ladder; d.Action != Advance || d.Pace.Ceiling < 214_000+l[2]-l[1]-10_000 || d.Pace.Ceiling > l[3]/2 {
+		t.Errorf("opened a cohort of %d after %v: %v", d.Pace.Ceiling-214_000, d.Numbers.Ladder, d.Reasons)
+	}
+	if d := at(8_300_000, 8_000_000, 0); d.Action != Advance || d.Pace.Ceiling != d.Numbers.Target {
+		t.Errorf("the last of %d: %v", d.Numbers.Target, d.Reasons)
+	}
+}
+
 // drawBudgeted makes any snapshot that a budgeted rollout can look like.
 func drawBudgeted(t *rapid.T) Snapshot {
 	s := budgeted(t, rapid.SampledFrom(Presets()).Draw(t, "preset"))

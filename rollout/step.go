@@ -113,33 +113,53 @@ func (p *pacing) fill(d Decision) Decision {
 	return d
 }
 
-// step goes to the highest planned rung that the budgets pay for, or as far
-// between rungs as they do.
+// step opens the next cohort as far as the budgets pay and the plan asks for.
 func (p *pacing) step(d Decision) Decision {
 	p.plan()
-	now, rung := float64(max(p.s.Pace.Ceiling, p.s.Counts.Exposed)), p.s.Pace.Rung+1
+	now, rung := max(p.s.Pace.Ceiling, p.s.Counts.Exposed), p.s.Pace.Rung+1
 	if rung >= health.MaxCohorts {
 		d.Reasons = append(d.Reasons, Reason{"looks-spent", fmt.Sprintf("%d cohorts have spent all of delta; a person must go on", rung)}, p.ruling())
 		return d
 	}
-	total := int64(0)
-	for _, r := range append(p.n.Ladder, p.n.Target) {
-		if float64(r) > leastStep*now && float64(r) <= p.n.Allowed {
-			total = max(total, r)
-		}
-	}
-	if total == 0 {
-		if p.n.Allowed <= leastStep*now {
-			d.Reasons = append(d.Reasons, Reason{"budget", p.shortOf(leastStep * now)}, p.ruling())
-			return d
-		}
-		total = int64(min(p.n.Allowed, float64(p.n.Target)))
+	total := p.wanted(now, rung)
+	if total < p.n.Target && float64(total) <= leastStep*float64(now) {
+		d.Reasons = append(d.Reasons, Reason{"budget", p.shortOf(min(leastStep*float64(now), float64(p.n.Target)))}, p.ruling())
+		return d
 	}
 	cover := p.s.Pace.Cover
 	if l := p.n.Ladder; cover == 0 && total < p.n.Target && len(l) > 1 && 10*total >= 9*l[min(len(l)-1, coverRung(len(l)-1))] {
 		cover = min(p.b.coverOf(p.n.Target), (total-p.s.Counts.Exposed)/2)
 	}
 	return p.open(d, rung, total, cover, Reason{"gate-passed", fmt.Sprintf("the budgets pay for %.0f exposed endpoints", min(p.n.Allowed, 1e15))}, p.ruling())
+}
+
+// wanted is what to expose in all after the next cohort: by the plan from here
+// with the fewest gates that the budgets pay for. A new cohort is worth what it
+// lets one conclude, and that goes by its own size: a rung of the plan from the
+// start, with most of it exposed already, would spend a gate and teach nothing.
+// Where the budgets pay for half of what one gate fewer would ask, or for no plan
+// at all, it is as much as they pay for.
+func (p *pacing) wanted(now, rung int64) int64 {
+	paid := int64(min(p.n.Allowed, float64(p.n.Target)))
+	least := max(0, int(p.b.Gates-rung))
+	most := max(least, 1, int(Gates(p.n.Ladder)-rung))
+	for gates := least; gates <= most; gates++ {
+		total := p.n.Target
+		if gates > 0 {
+			rest := p.b.rest(p.n.Target, now, int(rung), gates, p.s.Pace.Cover > 0)
+			if rest == nil {
+				continue
+			}
+			total = rest[0]
+		}
+		if total <= paid {
+			return total
+		}
+		if 2*paid >= total {
+			break
+		}
+	}
+	return paid
 }
 
 // ruling names the bound that rules, with its numbers.

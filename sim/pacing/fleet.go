@@ -11,6 +11,9 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sort"
+
+	"github.com/headgate/headgate/fleet"
+	"github.com/headgate/headgate/health"
 )
 
 // Labels are seven, of the cardinalities of a large fleet: operating system
@@ -241,33 +244,35 @@ func (f *Fleet) union(ks []key) float64 {
 // itself needs no coverage.
 const beside = 4200
 
-// cover chooses n endpoints as they check in, those first that cover many cells
-// still in need: one pass, threshold falling (fleet.Cover does it for a list).
+// cover chooses n endpoints as they check in, those first that avert most harm:
+// fleet.Cover's rule on draws instead of a list.
 func (f *Fleet) cover(n int, r *rand.Rand) cover {
-	need := make([]int8, len(f.Tested))
+	worth := make([][]float64, len(f.Tested))
 	for i, share := range f.Tested {
-		need[i] = 1
-		if share*f.Size >= 2000 {
-			need[i] = int8(max(0, math.Ceil(5-share*beside)))
-		}
+		worth[i] = fleet.Worth(share, beside, health.Enough)
 	}
 	c := cover{count: map[int32]float64{}}
 	buf := make([]int32, 0, perProfile)
-	for threshold := 14; threshold >= 1 && len(c.members) < n; threshold-- {
+	gain := func(p profile) (g float64) {
+		for _, x := range f.cells(p, buf[:0]) {
+			if k := int(c.count[x]); k < len(worth[x]) {
+				g += worth[x][k]
+			}
+		}
+		return g
+	}
+	best := 0.0
+	for range 20_000 {
+		best = max(best, gain(f.draw(r)))
+	}
+	for threshold := best; threshold > best/1e4 && len(c.members) < n; threshold *= 0.85 {
 		for i := 0; i < 60_000 && len(c.members) < n; i++ {
 			p := f.draw(r)
-			cells, gain := f.cells(p, buf[:0]), 0
-			for _, x := range cells {
-				if need[x] > 0 {
-					gain++
-				}
-			}
-			if gain < threshold {
+			if gain(p) < threshold {
 				continue
 			}
 			c.members = append(c.members, p)
-			for _, x := range cells {
-				need[x] = max(0, need[x]-1)
+			for _, x := range f.cells(p, buf[:0]) {
 				c.count[x]++
 			}
 		}

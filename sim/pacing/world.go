@@ -89,13 +89,11 @@ func (w *run) becomeVisible(cohort, side, channel int, n, age float64) {
 	for part := max(1, math.Ceil(n/20)); n > 0; n -= part {
 		late := w.ch.Crash[0] + w.r.IntN(w.ch.Crash[1])
 		if channel == 1 {
-			switch ticks := int(age / second); {
-			case ticks < w.ch.Age-4 || ticks < 2:
+			// Everybody beacons on one schedule: if some were heard from oftener, an
+			// outage would show in them first and look like harm.
+			late = w.ch.Lag + w.r.IntN(w.ch.Poll+1)
+			if ticks := int(age / second); ticks < w.ch.Age-4 || ticks < 2 {
 				late = max(1, w.ch.Age-ticks-1)
-			case age < 900 || cohort <= 1 || cohort == coverage: // sentinels keep the fast beacon
-				late = w.ch.Lag + w.r.IntN(w.ch.Poll+1)
-			default:
-				late = w.ch.Lag + w.r.IntN(31)
 			}
 		}
 		d := w.due[w.t+late]
