@@ -24,6 +24,7 @@ type ServeOptions struct {
 	Hosts        []string
 	InsecureHTTP bool
 	Poll, Beacon time.Duration // zero: the configuration's
+	CPUProfile   string        // file
 	Log          *slog.Logger
 	// Ready is called once, when the server takes requests.
 	Ready func(Serving)
@@ -71,6 +72,7 @@ on stdout; the log goes to stderr.`,
 	f.BoolVar(&o.InsecureHTTP, "insecure-http", false, "no TLS; on a loopback address only")
 	f.DurationVar(&o.Poll, "poll", 0, "how often endpoints ask while no rollout says otherwise (default 1m)")
 	f.DurationVar(&o.Beacon, "beacon", 0, "how often endpoints report meanwhile (default 5m)")
+	f.StringVar(&o.CPUProfile, "cpu-profile", "", "write where processor time goes to `file` (pprof), complete when the server ends")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	c.MarkFlagsMutuallyExclusive("database", "database-file")
 	c.MarkFlagsRequiredTogether("cert", "cert-key")

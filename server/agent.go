@@ -101,38 +101,54 @@ var verdicts = map[rollout.Verdict]headgatev1.GrantVerdict{
 
 // Grant implements AgentService.
 func (s agentService) Grant(ctx context.Context, req *connect.Request[headgatev1.GrantRequest]) (*connect.Response[headgatev1.GrantResponse], error) {
-	if err := release.CheckDigest(req.Msg.Digest); err != nil {
+	res, err := s.grant(ctx, from(ctx), req.Msg)
+	return response(res, err)
+}
+
+// response wraps a message.
+func response[M any](m *M, err error) (*connect.Response[M], error) {
+	if err != nil {
 		return nil, err
 	}
-	if req.Msg.Rollout < 1 {
-		return nil, invalid(fmt.Errorf("rollout: %d is no rollout's number", req.Msg.Rollout))
+	return connect.NewResponse(m), nil
+}
+
+func (s agentService) grant(ctx context.Context, c caller, m *headgatev1.GrantRequest) (*headgatev1.GrantResponse, error) {
+	if err := release.CheckDigest(m.Digest); err != nil {
+		return nil, err
 	}
-	c := from(ctx)
-	a, err := s.requests.Grant(ctx, store.GrantAsk{Endpoint: c.endpoint, Secret: c.secret, Rollout: req.Msg.Rollout, Digest: req.Msg.Digest})
+	if m.Rollout < 1 {
+		return nil, invalid(fmt.Errorf("rollout: %d is no rollout's number", m.Rollout))
+	}
+	a, err := s.requests.Grant(ctx, store.GrantAsk{Endpoint: c.endpoint, Secret: c.secret, Rollout: m.Rollout, Digest: m.Digest})
 	if err != nil {
 		return nil, err
 	}
 	s.metrics.grants.WithLabelValues(string(a.Verdict)).Inc()
-	return connect.NewResponse(&headgatev1.GrantResponse{
+	return &headgatev1.GrantResponse{
 		Verdict: verdicts[a.Verdict], Reason: a.Code, Detail: a.Detail, TtlUs: a.TTL.Microseconds(), RetryAfterUs: a.Retry.Microseconds(),
-	}), nil
+	}, nil
 }
 
 // Beacon implements AgentService.
 func (s agentService) Beacon(ctx context.Context, req *connect.Request[headgatev1.BeaconRequest]) (*connect.Response[headgatev1.BeaconResponse], error) {
-	c := from(ctx)
-	report, err := readBeacon(req.Msg)
+	res, err := s.beacon(ctx, from(ctx), req.Msg)
+	return response(res, err)
+}
+
+func (s agentService) beacon(ctx context.Context, c caller, m *headgatev1.BeaconRequest) (*headgatev1.BeaconResponse, error) {
+	report, err := readBeacon(m)
 	if err != nil {
 		return nil, invalid(err)
 	}
 	report.Endpoint, report.Secret = c.endpoint, c.secret
-	if off := s.noteSkew(ctx, c.endpoint, req.Msg.ClockUs); off != "" {
+	if off := s.noteSkew(ctx, c.endpoint, m.ClockUs); off != "" {
 		report.Trouble = strings.TrimSuffix(off+"; "+report.Trouble, "; ")
 	}
 	if err := s.requests.Beacon(ctx, report); err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&headgatev1.BeaconResponse{AckedSeq: report.Seq}), nil
+	return &headgatev1.BeaconResponse{AckedSeq: report.Seq}, nil
 }
 
 var attempts = map[headgatev1.AttemptState]store.AttemptState{

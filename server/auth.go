@@ -135,7 +135,7 @@ func from(ctx context.Context) caller {
 
 // gate lets a call in before its message is read.
 func (s *Server) gate(ctx context.Context, spec connect.Spec, _ connect.Peer, h http.Header) (context.Context, error) {
-	c, err := s.admit(ctx, access[spec.Procedure], h)
+	c, err := s.admit(ctx, access[spec.Procedure], h.Get("Authorization"))
 	if err != nil {
 		s.metrics.requests.WithLabelValues(spec.Procedure, connect.CodeOf(err).String()).Inc()
 		return nil, err
@@ -144,11 +144,11 @@ func (s *Server) gate(ctx context.Context, spec connect.Spec, _ connect.Peer, h 
 }
 
 // admit finds the caller and checks that its scope is among may.
-func (s *Server) admit(ctx context.Context, may who, h http.Header) (caller, error) {
+func (s *Server) admit(ctx context.Context, may who, authorization string) (caller, error) {
 	if may == anyone {
 		return caller{}, nil
 	}
-	token, err := bearer(h)
+	token, err := bearer(authorization)
 	if err != nil {
 		return caller{}, err
 	}
@@ -203,9 +203,8 @@ func endpointCaller(token string) (caller, error) {
 }
 
 // bearer reads the token of an Authorization header (RFC 6750 2.1).
-func bearer(h http.Header) (string, error) {
-	v := h.Get("Authorization")
-	scheme, token, ok := strings.Cut(v, " ")
+func bearer(authorization string) (string, error) {
+	scheme, token, ok := strings.Cut(authorization, " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return "", connect.NewError(connect.CodeUnauthenticated, errors.New("want the header \"Authorization: Bearer TOKEN\""))
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	headgatev1connect "github.com/headgate/headgate/api/headgate/v1/headgatev1connect"
+	"github.com/headgate/headgate/internal/lane"
 	"github.com/headgate/headgate/release"
 	"github.com/headgate/headgate/release/tuf"
 )
@@ -29,11 +30,12 @@ const (
 	maxAgentMessage = 64 << 10
 )
 
-// handler routes a request. timestamp.json goes before everything else: no
-// router, no log, no metric by label.
-func (s *Server) handler() http.Handler {
+// handler routes a request, and says which of them are usual enough for the lane.
+// timestamp.json goes before everything else: no router, no log, no metric by
+// label.
+func (s *Server) handler() (all http.Handler, usual []lane.Route) {
 	mux := http.NewServeMux()
-	s.mountAPI(mux)
+	usual = append(s.mountAPI(mux), lane.Route{Method: http.MethodGet, Path: timestampPath, Serve: s.files.timestampLane})
 	mux.HandleFunc("GET /tuf/", s.serveTUF)
 	mux.HandleFunc("PUT /v1/artifacts/{sha256}", s.putArtifact)
 	mux.HandleFunc("GET /ledger/checkpoint", s.getCheckpoint)
@@ -46,11 +48,11 @@ func (s *Server) handler() http.Handler {
 			return
 		}
 		mux.ServeHTTP(w, r)
-	})
+	}), usual
 }
 
 // mountAPI mounts all services with the same gate, limits and codecs.
-func (s *Server) mountAPI(mux *http.ServeMux) {
+func (s *Server) mountAPI(mux *http.ServeMux) (usual []lane.Route) {
 	common := []connect.HandlerOption{
 		connect.WithRequestGate(s.gate),
 		connect.WithInterceptors(&observer{s}),
@@ -63,9 +65,10 @@ func (s *Server) mountAPI(mux *http.ServeMux) {
 	agent := agentService{s}
 	path, all := headgatev1connect.NewAgentServiceHandler(agent, agents...)
 	mux.Handle(path, all)
-	grant, beacon := headgatev1connect.AgentServiceGrantProcedure, headgatev1connect.AgentServiceBeaconProcedure
-	mux.Handle(grant, newDirect(s, grant, agent.Grant, all))
-	mux.Handle(beacon, newDirect(s, beacon, agent.Beacon, all))
+	grant := newDirect(s, headgatev1connect.AgentServiceGrantProcedure, agent.grant, all)
+	beacon := newDirect(s, headgatev1connect.AgentServiceBeaconProcedure, agent.beacon, all)
+	mux.Handle(grant.spec.Procedure, grant)
+	mux.Handle(beacon.spec.Procedure, beacon)
 	mux.Handle(headgatev1connect.NewAccountServiceHandler(accountService{s}, people...))
 	mux.Handle(headgatev1connect.NewCaseServiceHandler(caseService{s}, people...))
 	mux.Handle(headgatev1connect.NewReportServiceHandler(reportService{s}, people...))
@@ -77,6 +80,7 @@ func (s *Server) mountAPI(mux *http.ServeMux) {
 	mux.Handle(headgatev1connect.NewRepositoryServiceHandler(repositoryService{s}, people...))
 	path, rollouts := headgatev1connect.NewRolloutServiceHandler(rolloutService{s}, people...)
 	mux.Handle(path, unhurried(rollouts))
+	return []lane.Route{grant.route(), beacon.route()}
 }
 
 // unhurried lets a watch last as long as the rollout: the listener's deadlines
@@ -154,7 +158,7 @@ func (o *observer) WrapStreamingHandler(next connect.StreamingHandlerFunc) conne
 // long or ends early leaves nothing behind; a repeat is cheap.
 func (s *Server) putArtifact(w http.ResponseWriter, r *http.Request) {
 	const doing = "upload artifact"
-	if _, err := s.admit(r.Context(), operator|vendor, r.Header); err != nil {
+	if _, err := s.admit(r.Context(), operator|vendor, r.Header.Get("Authorization")); err != nil {
 		s.refuse(w, r, doing, err)
 		return
 	}

@@ -26,6 +26,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/headgate/headgate/control"
+	"github.com/headgate/headgate/internal/lane"
 	"github.com/headgate/headgate/psirt"
 	"github.com/headgate/headgate/release/tuf"
 	"github.com/headgate/headgate/rollout"
@@ -57,9 +58,11 @@ type Server struct {
 	metrics    *metrics
 	skews      *skews
 	clocks     psirt.ClockPolicy // deadlines of cases
+	usual      []lane.Route
 
 	listener net.Listener
-	http     *http.Server
+	lane     *lane.Server       // takes the listener's connections
+	http     *http.Server       // takes those that are not the lane's
 	cancel   context.CancelFunc // ends the loops
 	loops    sync.WaitGroup
 	watches  context.Context // ends the streams
@@ -139,7 +142,9 @@ func (s *Server) Start(ctx context.Context) (err error) {
 	if err := s.jobs.Start(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
-	go func() { s.served <- s.http.Serve(s.listener) }()
+	s.lane = lane.New(s.listener, s.usual, lane.Limits{ReadHeaderTimeout: headerTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout}, s.cfg.Log)
+	go s.lane.Serve()
+	go func() { s.served <- s.http.Serve(s.lane.Rest()) }()
 	s.cfg.Log.LogAttrs(ctx, slog.LevelInfo, "server started", slog.String("addr", s.Addr()), slog.String("database", s.store.Dialect()), slog.String("fingerprint", s.Fingerprint()))
 	return nil
 }
@@ -187,8 +192,10 @@ func (s *Server) wire(ctx context.Context) error {
 	s.requests.Observe = s.metrics.observeBatch
 	s.enrolments = control.NewEnrolments(c.Queue, s.store, c.Now)
 	s.metrics.watch(s)
+	var all http.Handler
+	all, s.usual = s.handler()
 	s.http = &http.Server{
-		Handler: s.handler(), ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+		Handler: all, ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeader, Protocols: new(http.Protocols),
 	}
@@ -251,7 +258,7 @@ func (s *Server) Store() *store.Store { return s.store }
 func (s *Server) Wait() error {
 	err := <-s.served
 	s.served <- err
-	if errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) { // whichever of the two heard first
 		return nil
 	}
 	return fmt.Errorf("serve: %w", err)
@@ -263,10 +270,13 @@ func (s *Server) Stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StopGrace.Std())
 	defer cancel()
 	s.unwatch()
+	errLane := make(chan error, 1)
+	go func() { errLane <- s.lane.Shutdown(ctx) }()
 	errHTTP := s.http.Shutdown(ctx)
 	if errHTTP != nil {
 		s.http.Close()
 	}
+	errHTTP = errors.Join(errHTTP, <-errLane)
 	errJobs := s.jobs.Stop(ctx)
 	s.cancel()
 	s.loops.Wait()

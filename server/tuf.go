@@ -15,6 +15,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/headgate/headgate/internal/lane"
 	"github.com/headgate/headgate/release"
 	"github.com/headgate/headgate/release/tuf"
 	"github.com/headgate/headgate/store"
@@ -57,6 +58,7 @@ type file struct {
 	tag             string
 	etag, length    []string
 	kind, freshness []string
+	lines           string // etag and freshness as they stand in an answer
 }
 
 var (
@@ -68,7 +70,10 @@ var (
 func newFile(body []byte, freshness []string) *file {
 	sum := sha256.Sum256(body)
 	tag := `"` + hex.EncodeToString(sum[:]) + `"`
-	return &file{body: body, tag: tag, etag: []string{tag}, length: []string{strconv.Itoa(len(body))}, kind: jsonKind, freshness: freshness}
+	return &file{
+		body: body, tag: tag, etag: []string{tag}, length: []string{strconv.Itoa(len(body))}, kind: jsonKind, freshness: freshness,
+		lines: "Etag: " + tag + "\r\nCache-Control: " + freshness[0] + "\r\n",
+	}
 }
 
 func newFiles(repo repository, log *slog.Logger) *files {
@@ -91,6 +96,23 @@ func (f *files) serveTimestamp(w http.ResponseWriter, r *http.Request) {
 	if t.serve(w, r) {
 		f.unchanged.Add(1)
 	}
+}
+
+// timestampLane is serveTimestamp on the lane.
+func (f *files) timestampLane(_ context.Context, r lane.Request, a *lane.Answer) {
+	t := f.timestamp.Load()
+	if t == nil {
+		a.Status, a.Header, a.Body = http.StatusNotFound, append(a.Header, "Content-Type: text/plain; charset=utf-8\r\n"...), append(a.Body, "no repository is published yet\n"...)
+		return
+	}
+	f.hits.Add(1)
+	a.Header = append(a.Header, t.lines...)
+	if len(r.Tag) > 0 && (string(r.Tag) == t.tag || matches([]string{string(r.Tag)}, t.tag)) {
+		f.unchanged.Add(1)
+		a.Status = http.StatusNotModified
+		return
+	}
+	a.Header, a.Body = append(a.Header, "Content-Type: application/json\r\n"...), append(a.Body, t.body...)
 }
 
 // serve answers with the file, or 304 if the client has it, and says which.

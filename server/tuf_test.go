@@ -260,7 +260,7 @@ func FuzzBearer(f *testing.F) {
 	f.Add("Bearer hge_0000000000001_" + strings.Repeat("A", 43))
 	f.Add("Bearer hgo_" + strings.Repeat("A", 43))
 	f.Fuzz(func(t *testing.T, v string) {
-		token, err := bearer(http.Header{"Authorization": {v}})
+		token, err := bearer(v)
 		if err != nil {
 			return
 		}
@@ -291,7 +291,7 @@ func BenchmarkUpdateCheck(b *testing.B) {
 	f := newFiles(nil, nil)
 	f.timestamp.Store(newFile(bytes.Repeat([]byte("x"), 700), ask))
 	s := &Server{files: f, metrics: newMetrics(), cfg: Config{Log: slog.New(slog.DiscardHandler)}}
-	ours := s.handler()
+	ours, _ := s.handler()
 	tag := f.timestamp.Load().tag
 	bare := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("ETag", tag)

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 
@@ -55,8 +56,26 @@ func run() int {
 // work and save nobody anything.
 const collectAt = 400
 
+// profiled runs f and writes where its processor time went to the file.
+func profiled(file string, f func() error) error {
+	out, err := os.Create(file)
+	if err != nil {
+		return fmt.Errorf("profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(out); err != nil {
+		return errors.Join(fmt.Errorf("profile: %w", err), out.Close())
+	}
+	err = f()
+	pprof.StopCPUProfile()
+	return errors.Join(err, out.Close())
+}
+
 // serve runs a server until ctx ends.
 func serve(ctx context.Context, o cli.ServeOptions) error {
+	if file := o.CPUProfile; file != "" {
+		o.CPUProfile = ""
+		return profiled(file, func() error { return serve(ctx, o) })
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
 	}

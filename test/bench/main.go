@@ -4,7 +4,7 @@
 // taken in the same run. It judges nothing and fails only if a measurement
 // does not hold what it says (a grant too many, an answer not durable).
 //
-// Usage: go run ./test/bench [-headgate bin/headgate] [-endpoints 10000,1000000] [-seconds 3]
+// Usage: go run ./test/bench [-headgate bin/headgate] [-endpoints 10000,1000000] [-time 3s]
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,6 +29,7 @@ type settings struct {
 	pairs     int           // grants and outcomes measured for each fleet
 	conns     int           // connections of the load
 	only      string        // one engine
+	profile   string        // folder; empty for no profiles
 }
 
 func main() {
@@ -56,6 +58,7 @@ func parse() (settings, error) {
 	flag.IntVar(&s.pairs, "pairs", 40000, "grants with outcomes for each fleet, at most the fleet's size")
 	flag.IntVar(&s.conns, "conns", 512, "connections of the load")
 	flag.StringVar(&s.only, "engine", "", "only sqlite or postgres")
+	flag.StringVar(&s.profile, "profile", "", "write a CPU profile of each measured server into this `folder`; what is measured then costs more")
 	flag.Parse()
 	for f := range strings.SplitSeq(fleets, ",") {
 		n, err := strconv.Atoi(f)
@@ -63,6 +66,16 @@ func parse() (settings, error) {
 			return s, fmt.Errorf("-endpoints %s: want numbers from 1000", fleets)
 		}
 		s.endpoints = append(s.endpoints, n)
+	}
+	// Commands run in a folder of their own.
+	for _, path := range []*string{&s.headgate, &s.profile} {
+		if *path == "" {
+			continue
+		}
+		var err error
+		if *path, err = filepath.Abs(*path); err != nil {
+			return s, err
+		}
 	}
 	if s.conns < 1 || s.pairs < 1 {
 		return s, errors.New("-conns and -pairs: want at least 1")

@@ -33,7 +33,7 @@ const rounds = 5
 // measureCheck compares an update check that finds nothing new with a bare
 // handler that answers the same bytes to the same load.
 func measureCheck(ctx context.Context, s settings, t *table) error {
-	r, err := newRig(ctx, s, "", 0, s.endpoints[0])
+	r, err := newRig(ctx, s, "", 0, s.endpoints[0], "check")
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ type fleetFigures struct {
 }
 
 func measureFleet(ctx context.Context, s settings, e engine, dsn string, n int) (f fleetFigures, err error) {
-	r, err := newRig(ctx, s, dsn, e.pid, n)
+	r, err := newRig(ctx, s, dsn, e.pid, n, fmt.Sprintf("%s-%d", e.name, n))
 	if err != nil {
 		return f, err
 	}
@@ -329,7 +329,7 @@ func (r *rig) counted(ctx context.Context, s settings, rollout int64, n int) err
 // measureAgent measures the memory of one real agent, all its processes, that
 // runs the demo product.
 func measureAgent(ctx context.Context, s settings, t *table) error {
-	r, err := newRig(ctx, s, "", 0, 1000)
+	r, err := newRig(ctx, s, "", 0, 1000, "")
 	if err != nil {
 		return err
 	}

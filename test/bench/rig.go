@@ -35,8 +35,9 @@ type rig struct {
 }
 
 // newRig starts a server on a database, publishes a release and enrols n
-// endpoints. The caller stops it.
-func newRig(ctx context.Context, s settings, dsn string, db, n int) (r *rig, err error) {
+// endpoints. The caller stops it. profile names the server's profile, if one is
+// to be written.
+func newRig(ctx context.Context, s settings, dsn string, db, n int, profile string) (r *rig, err error) {
 	r = &rig{dsn: dsn, db: db}
 	if r.dir, err = os.MkdirTemp("", "headgate-bench-"); err != nil {
 		return nil, err
@@ -46,7 +47,7 @@ func newRig(ctx context.Context, s settings, dsn string, db, n int) (r *rig, err
 			r.stop()
 		}
 	}(r)
-	if err := r.start(ctx, s.headgate); err != nil {
+	if err := r.start(ctx, s, profile); err != nil {
 		return nil, err
 	}
 	if err := r.publish(ctx, s.headgate); err != nil {
@@ -83,12 +84,15 @@ func settle(ctx context.Context, st *store.Store) error {
 }
 
 // start runs the server and waits until it says where it is.
-func (r *rig) start(ctx context.Context, headgate string) error {
+func (r *rig) start(ctx context.Context, s settings, profile string) error {
 	args := []string{"server", "--data", filepath.Join(r.dir, "data"), "--listen", "127.0.0.1:0", "--insecure-http", "-o", "json", "--log-level", "error"}
 	if r.dsn != "" {
 		args = append(args, "--database", r.dsn)
 	}
-	r.server = exec.CommandContext(ctx, headgate, args...)
+	if s.profile != "" && profile != "" {
+		args = append(args, "--cpu-profile", filepath.Join(s.profile, profile+".pprof"))
+	}
+	r.server = exec.CommandContext(ctx, s.headgate, args...)
 	r.server.Cancel = func() error { return r.server.Process.Signal(syscall.SIGTERM) }
 	r.server.WaitDelay = 10 * time.Second
 	r.server.Stderr = os.Stderr
