@@ -40,20 +40,20 @@ type Case struct {
 	State State       `json:"state"`
 	Since [6]FactTime `json:"since"` // when each of Events was learned of
 
-	Members  []Member   `json:"members,omitempty"`
-	Reports  []Linked   `json:"reports,omitempty"`
-	Page     *Page      `json:"page,omitempty"`
-	Triage   Triage     `json:"triage"`
-	Parties  []Party    `json:"parties,omitempty"`
+	Members   []Member   `json:"members,omitempty"`
+	Reports   []Linked   `json:"reports,omitempty"`
+	Page      *Page      `json:"page,omitempty"`
+	Triage    Triage     `json:"triage"`
+	Parties   []Party    `json:"parties,omitempty"`
 	Embargoes []Embargo  `json:"embargoes,omitempty"`
-	Work     Work       `json:"work"`
-	Outcome  Outcome    `json:"outcome"`
-	Reported FactTime   `json:"reported"`              // when its first report came in
-	Heard    FactTime   `json:"acknowledged"`          // when the reporter was answered
-	Records  []Recorded `json:"records,omitempty"`     // published CVE records and advisories
-	Told     []Notified `json:"authorities,omitempty"` // legal notifications that were made
-	Messages int64      `json:"messages"`              // to and from the reporter
-	Feedback int64      `json:"feedback"`              // received
+	Work      Work       `json:"work"`
+	Outcome   Outcome    `json:"outcome"`
+	Reported  FactTime   `json:"reported"`              // when its first report came in
+	Heard     FactTime   `json:"acknowledged"`          // when the reporter was answered
+	Records   []Recorded `json:"records,omitempty"`     // published CVE records and advisories
+	Told      []Notified `json:"authorities,omitempty"` // legal notifications that were made
+	Messages  int64      `json:"messages"`              // to and from the reporter
+	Feedback  int64      `json:"feedback"`              // received
 }
 
 // FactTime is when something was learned, and the fact that says so. The zero

@@ -2,6 +2,7 @@ package psirt
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -76,7 +77,29 @@ func (b *TriageScored) check() error {
 	if !(b.Score >= 0 && b.Score <= 10) {
 		return invalid("score: %v; want 0 to 10", b.Score)
 	}
-	return first(line("scheme", b.Scheme), optionalLine("vector", b.Vector), line("scorer", b.Scorer))
+	if err := first(line("scheme", b.Scheme), optionalLine("vector", b.Vector), line("scorer", b.Scorer)); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(b.Scheme, "CVSS:") {
+		return nil
+	}
+	s, err := ScoreVector(b.Vector, b.Scorer)
+	if err != nil {
+		return err
+	}
+	if b.Scheme != "CVSS:"+s.Version || b.Score != s.Score {
+		return invalid("scheme %s, score %v: the vector is of CVSS:%s and scores %v", b.Scheme, b.Score, s.Version, s.Score)
+	}
+	return nil
+}
+
+// Scored is the fact of a CVSS vector's score.
+func Scored(vector, scorer string) (*TriageScored, error) {
+	s, err := ScoreVector(vector, scorer)
+	if err != nil {
+		return nil, err
+	}
+	return &TriageScored{Scheme: "CVSS:" + s.Version, Vector: s.Vector, Score: s.Score, Scorer: scorer}, nil
 }
 
 func (b *TriageScored) apply(c *Case, f Fact) error {
@@ -113,7 +136,39 @@ func (b *TriageSSVC) check() error {
 			return err
 		}
 	}
-	return first(line("table", b.Table), line("outcome", b.Outcome), lines("path", b.Path))
+	if err := first(line("table", b.Table), line("outcome", b.Outcome), lines("path", b.Path)); err != nil {
+		return err
+	}
+	table, err := SSVCTable(b.Table)
+	if err != nil {
+		return err
+	}
+	c, err := table.Decide(b.Inputs)
+	if err != nil {
+		return err
+	}
+	if b.Table != c.Table || b.Outcome != c.Outcome {
+		return invalid("table %s, outcome %s: by %s its inputs lead to %s", b.Table, b.Outcome, c.Table, c.Outcome)
+	}
+	return nil
+}
+
+// Categorize is the fact of what a table says to answers.
+func Categorize(table string, answers map[string]string) (*TriageSSVC, error) {
+	t, err := SSVCTable(table)
+	if err != nil {
+		return nil, err
+	}
+	c, err := t.Decide(answers)
+	if err != nil {
+		return nil, err
+	}
+	b := &TriageSSVC{Table: c.Table, Inputs: map[string]string{}, Outcome: c.Outcome}
+	for _, step := range c.Path {
+		b.Inputs[step.Input] = step.Value
+		b.Path = append(b.Path, step.Input+": "+step.Value)
+	}
+	return b, nil
 }
 
 func (b *TriageSSVC) apply(c *Case, f Fact) error {

@@ -44,8 +44,12 @@ var pureModules = []string{
 	"github.com/knqyf263/go-deb-version",   // version order of Debian packages
 	"github.com/knqyf263/go-rpm-version",   // version order of RPM packages
 	"github.com/package-url/packageurl-go", // package URLs and their canonical form
-	"golang.org/x/mod/sumdb/note",          // signed notes, C2SP signed-note
-	"golang.org/x/mod/sumdb/tlog",          // RFC 6962 trees
+	"github.com/pandatix/go-cvss/20",       // CVSS, each version as FIRST specifies it
+	"github.com/pandatix/go-cvss/30",
+	"github.com/pandatix/go-cvss/31",
+	"github.com/pandatix/go-cvss/40",
+	"golang.org/x/mod/sumdb/note", // signed notes, C2SP signed-note
+	"golang.org/x/mod/sumdb/tlog", // RFC 6962 trees
 	// Translated phrases, plural forms and number formats (CLDR). The tables are
 	// compiled in; the package's own default catalogue is forbidden below.
 	"golang.org/x/text/feature/plural",
