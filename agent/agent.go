@@ -8,7 +8,9 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -52,6 +54,13 @@ func Run(ctx context.Context, home Home, o Options) error {
 	}
 	if err := os.MkdirAll(home.LinkDir(), 0o700); err != nil {
 		return fmt.Errorf("run agent: %w", err)
+	}
+	if _, err := link.ReadLabels(home.LinkDir()); errors.Is(err, fs.ErrNotExist) {
+		// Enrolled by an agent that did not keep them: what it says of itself now is
+		// the best guess at what it said then.
+		if err := link.WriteLabels(home.LinkDir(), withFacts(c.Labels)); err != nil {
+			return fmt.Errorf("run agent: %w", err)
+		}
 	}
 	poll := c.Poll.Std()
 	if poll == 0 {

@@ -53,8 +53,9 @@ func Enrol(ctx context.Context, home Home, c Config, enrolmentToken string) (lin
 	if err != nil {
 		return link.Identity{}, err
 	}
+	labels := withFacts(c.Labels)
 	resp, err := enrolCall(ctx, c, &v1.EnrolRequest{
-		EnrolmentToken: enrolmentToken, Secret: secret, Name: nameOr(c.Name), Labels: withFacts(c.Labels),
+		EnrolmentToken: enrolmentToken, Secret: secret, Name: nameOr(c.Name), Labels: labels,
 		FailureDomain: c.FailureDomain, Products: c.Products, AgentVersion: Version(),
 	})
 	if err != nil {
@@ -66,6 +67,12 @@ func Enrol(ctx context.Context, home Home, c Config, enrolmentToken string) (lin
 	id := link.Identity{Server: c.Server, Pin: c.Pin, Endpoint: resp.EndpointId, Tenant: resp.Tenant, Token: resp.Token, Root: resp.Root}
 	// The identity comes last: with it, enrolment is over.
 	if err := c.write(home); err != nil {
+		return link.Identity{}, err
+	}
+	if err := os.MkdirAll(home.LinkDir(), 0o700); err != nil {
+		return link.Identity{}, fmt.Errorf("enrol: %w", err)
+	}
+	if err := link.WriteLabels(home.LinkDir(), labels); err != nil {
 		return link.Identity{}, err
 	}
 	if err := id.Write(home.IdentityFile()); err != nil {

@@ -37,11 +37,7 @@ which bound ruled it and what would have changed it, and how many gates were use
 of those that any policy needs. Each decision is made again here from its recorded
 inputs. With -o json every input is in the result.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := parseRollout(args[0])
-			if err != nil {
-				return err
-			}
-			c, err := a.conn.connect()
+			c, id, err := a.ofRollout(args[0])
 			if err != nil {
 				return err
 			}

@@ -21,7 +21,7 @@ import (
 
 func (a *app) rolloutCommand() *cobra.Command {
 	return group("rollout", "Move one release onto the endpoints it fits",
-		a.rolloutStart(), a.rolloutList(), a.rolloutShow(), a.rolloutWatch(), a.rolloutExplain(),
+		a.rolloutStart(), a.rolloutList(), a.rolloutShow(), a.rolloutWatch(), a.rolloutExplain(), a.rolloutResume(),
 		orderCommand(a, "hold", "Stop granting; what is exposed goes on and is judged",
 			"No further endpoint will be granted %s until it is resumed; endpoints that have it keep it.",
 			func(c *client) orderCall[headgatev1.HoldRolloutRequest, headgatev1.HoldRolloutResponse] {
@@ -29,14 +29,6 @@ func (a *app) rolloutCommand() *cobra.Command {
 			},
 			func(id int64, why string) *headgatev1.HoldRolloutRequest {
 				return &headgatev1.HoldRolloutRequest{Id: id, Why: why}
-			}),
-		orderCommand(a, "resume", "Go on after a hold; after a halt it takes two operators",
-			"Endpoints will be granted %s again. After a halt this counts as one of the two operators that it takes.",
-			func(c *client) orderCall[headgatev1.ResumeRolloutRequest, headgatev1.ResumeRolloutResponse] {
-				return c.rollout.ResumeRollout
-			},
-			func(id int64, why string) *headgatev1.ResumeRolloutRequest {
-				return &headgatev1.ResumeRolloutRequest{Id: id, Why: why}
 			}),
 		orderCommand(a, "halt", "Stop at once, and for good unless two operators resume",
 			"No further endpoint will be granted %s; resuming it will take two operators. Endpoints that have it keep it.",
@@ -63,6 +55,16 @@ func parseRollout(s string) (int64, error) {
 		return 0, usagef("rollout %q: want an id such as R-17", s)
 	}
 	return id, nil
+}
+
+// ofRollout reads a rollout's id and connects to its server.
+func (a *app) ofRollout(arg string) (*client, int64, error) {
+	id, err := parseRollout(arg)
+	if err != nil {
+		return nil, 0, err
+	}
+	c, err := a.conn.connect()
+	return c, id, err
 }
 
 func rolloutID(id int64) string { return "R-" + strconv.FormatInt(id, 10) }
@@ -195,11 +197,7 @@ func (a *app) rolloutShow() *cobra.Command {
 	return &cobra.Command{
 		Use: "show ROLLOUT", Short: "Show a rollout, and why it stands where it stands", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := parseRollout(args[0])
-			if err != nil {
-				return err
-			}
-			c, err := a.conn.connect()
+			c, id, err := a.ofRollout(args[0])
 			if err != nil {
 				return err
 			}
@@ -224,6 +222,15 @@ func showRollout(t *table, r *headgatev1.Rollout) {
 	t.field("exposed", fmt.Sprintf("%d = %d proven + %d harmed + %d silent + %d open", n.GetExposed(), n.GetProven(), n.GetHarmed(), n.GetSilent(), n.GetOpen()))
 	if r.Fit > 0 {
 		t.field("fleet", fmt.Sprintf("%d endpoints fit, %d heard from now", r.Fit, r.Online))
+	}
+	for _, h := range r.Halted {
+		t.field("left out", fmt.Sprintf("%s, %.3g %% of the fleet", h.Segment, 100*h.Share))
+	}
+	if r.LiftAskedBy != "" {
+		t.field("lift", r.LiftAskedBy+" asked to take "+r.LiftAskedOf+" in again; it waits for a second operator")
+	}
+	if r.GatesLimit > 0 {
+		t.field("gates", fmt.Sprintf("%d used / %d any policy needs", r.GatesUsed, r.GatesLimit))
 	}
 	t.field("preflight failed", r.PreflightFailed)
 	t.field("went back", r.Reverted)
@@ -251,11 +258,7 @@ func (a *app) rolloutWatch() *cobra.Command {
 		Long: `Watch a rollout until it comes to a stop. The exit status is 0 if it stopped in
 one of the states that --until names, and 1 if not.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := parseRollout(args[0])
-			if err != nil {
-				return err
-			}
-			c, err := a.conn.connect()
+			c, id, err := a.ofRollout(args[0])
 			if err != nil {
 				return err
 			}
@@ -331,47 +334,4 @@ func (a *app) watchOnce(ctx context.Context, c *client, id int64, until []string
 		return explain(err)
 	}
 	return nil
-}
-
-type orderCall[Req, Res any] func(context.Context, *connect.Request[Req]) (*connect.Response[Res], error)
-
-// orderCommand is one of the orders that a person gives to a rollout.
-func orderCommand[Req, Res any, P interface {
-	*Res
-	GetRollout() *headgatev1.Rollout
-}](a *app, verb, short, will string, method func(*client) orderCall[Req, Res], req func(int64, string) *Req) *cobra.Command {
-	var why string
-	cmd := &cobra.Command{
-		Use: verb + " ROLLOUT", Short: short, Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := parseRollout(args[0])
-			if err != nil {
-				return err
-			}
-			c, err := a.conn.connect()
-			if err != nil {
-				return err
-			}
-			now, err := call(cmd.Context(), c.rollout.GetRollout, &headgatev1.GetRolloutRequest{Id: id})
-			if err != nil {
-				return err
-			}
-			r := now.GetRollout()
-			what := fmt.Sprintf("%s %s (%s, %s, %d exposed)", r.GetProduct(), r.GetVersion(), rolloutID(id), r.GetState(), r.GetCounts().GetExposed())
-			if err := a.confirm(will, what); err != nil {
-				return err
-			}
-			res, err := call(cmd.Context(), method(c), req(id, why))
-			if err != nil {
-				return err
-			}
-			after := P(res).GetRollout()
-			if by := after.GetResumeAskedBy(); by != "" {
-				a.say("Recorded: %s asks to resume. It takes a second, other operator: headgate rollout resume %s", by, rolloutID(id))
-			}
-			return a.result(res, func(t *table) { showRollouts(t, after) })
-		},
-	}
-	cmd.Flags().StringVar(&why, "why", "", "the reason, for the ledger")
-	return cmd
 }

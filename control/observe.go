@@ -64,3 +64,48 @@ func atRisk(s *rollout.Snapshot) {
 		a.AtLeast = int64(float64(a.AtLeast) * min(1, there))
 	}
 }
+
+// composition is a fleet counted by its labels, and what that cost.
+type composition struct {
+	groups []rollout.Group
+	at     time.Time
+	took   time.Duration
+}
+
+// segment cuts what was observed into segments, where the policy halts them.
+func (d *Decider) segment(ctx context.Context, s *rollout.Snapshot) error {
+	b := s.Policy.Budget
+	if s.Observed == nil || b == nil || !b.Segments {
+		return nil
+	}
+	groups, err := d.composition(ctx, s.Rollout, s.Policy)
+	if err != nil {
+		return err
+	}
+	s.Segment(groups)
+	return nil
+}
+
+// composition counts the fleet by its labels. It reads a row for each endpoint,
+// so the count is kept until it is older than twenty times what it cost.
+func (d *Decider) composition(ctx context.Context, id int64, p rollout.Policy) ([]rollout.Group, error) {
+	now := d.Now()
+	d.mu.Lock()
+	kept, ok := d.groups[id]
+	grain := d.grain
+	d.mu.Unlock()
+	if ok && now.Sub(kept.at) < 20*kept.took {
+		return kept.groups, nil
+	}
+	groups, err := d.Rollouts.Composition(ctx, id, now.Add(-2*p.Beacon.Std()-grain))
+	if err != nil {
+		return nil, fmt.Errorf("count the fleet by labels: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.groups == nil {
+		d.groups = map[int64]composition{}
+	}
+	d.groups[id] = composition{groups: groups, at: now, took: d.Now().Sub(now)}
+	return groups, nil
+}

@@ -305,7 +305,7 @@ func (s *Step) Nothing() (tuf.Change, error) { return tuf.Change{}, errNothing }
 func offered(open []store.Rollout) []rollout.Offered {
 	out := make([]rollout.Offered, len(open))
 	for i, r := range open {
-		out[i] = rollout.Offered{Rollout: r.ID, Product: r.Product, Version: r.Version, Digest: r.Digest, State: r.State, Pace: r.Pace, Policy: r.Policy, Seed: r.Seed}
+		out[i] = rollout.Offered{Rollout: r.ID, Product: r.Product, Version: r.Version, Digest: r.Digest, State: r.State, Pace: r.Pace, Policy: r.Policy, Seed: r.Seed, Halted: r.Halted}
 	}
 	return out
 }

@@ -19,6 +19,7 @@ type Rollouts interface {
 	Snapshot(ctx context.Context, id int64, now time.Time) (rollout.Snapshot, error)
 	SweepQuiet(ctx context.Context, id int64, now time.Time, limit int) (int, error)
 	Presence(ctx context.Context, id int64, since time.Time) (health.Control, error)
+	Composition(ctx context.Context, id int64, since time.Time) ([]rollout.Group, error)
 	CommitDecision(ctx context.Context, c store.DecisionCommit, now time.Time, inTx store.InTx) (store.Rollout, error)
 }
 
@@ -42,6 +43,7 @@ type Decider struct {
 
 	mu       sync.Mutex // guards what follows
 	presence map[int64]presence
+	groups   map[int64]composition
 	quiet    map[int64]swept
 	looked   map[int64]time.Time
 	grain    time.Duration
@@ -126,6 +128,11 @@ func (d *Decider) settle(open []store.Rollout) {
 			delete(d.quiet, id)
 		}
 	}
+	for id := range d.groups {
+		if !alive[id] {
+			delete(d.groups, id)
+		}
+	}
 	for id := range d.looked {
 		if !alive[id] {
 			delete(d.looked, id)
@@ -157,6 +164,9 @@ func (d *Decider) decide(ctx context.Context, id int64) error {
 		return fmt.Errorf("decide R-%d: %w", id, err)
 	}
 	atRisk(&snap)
+	if err := d.segment(ctx, &snap); err != nil {
+		return fmt.Errorf("decide R-%d: %w", id, err)
+	}
 	dec, err := rollout.Decide(snap, now)
 	if err != nil {
 		return fmt.Errorf("decide R-%d: %w", id, err)

@@ -204,9 +204,11 @@ func (t CellTest) Diagnose(looks []CellLook, w Whole) []Suspect {
 // than its part of exposure and of the baseline": a binomial likelihood ratio
 // mixed over how much more.
 func (l CellLook) specific(w Whole) float64 {
-	part := float64(l.Exposed) / float64(w.Exposed)
+	part := float64(max(1, l.Exposed)) / float64(w.Exposed)
 	ctl := float64(l.ControlFailed)
-	part = min(1, max(part, (ctl+2*math.Sqrt(ctl)+1)/float64(max(1, w.ControlFailed))))
+	// While few controls fail their pattern is not known: as if one had failed in
+	// the segment, and as many elsewhere as exposure has it.
+	part = min(1, max(part, (ctl+2*math.Sqrt(ctl)+1)/(float64(w.ControlFailed)+1/part)))
 	k, n := float64(l.Failed), float64(max(l.Failed, w.Failed))
 	total := math.Inf(-1)
 	for _, r := range ratios[1:] {

@@ -60,6 +60,9 @@ type Offer struct {
 	// First lists endpoints that may ask whatever Turn is (canaries), by rank in
 	// 16 hex digits: ids stay private.
 	First []string `json:"first,omitempty"`
+	// LeaveOut lists segments that the rollout leaves out, each as the labels that
+	// its endpoints have: they take no grant, and who runs the release goes back.
+	LeaveOut []map[string]string `json:"leave_out,omitempty"`
 	// Probation is how long a switched endpoint must stay healthy to be proven.
 	Probation span.Duration `json:"probation"`
 	// Ages are the ages after a switch at which an endpoint beacons, and likewise
@@ -106,6 +109,11 @@ func (o Offer) check() error {
 	}
 	if !(o.Turn >= 0 && o.Turn <= 1) || o.Probation < 0 {
 		return fmt.Errorf("turn %v, probation %s: want a turn of 0 to 1 and a probation that is not negative: %w", o.Turn, o.Probation, ErrInvalid)
+	}
+	for _, segment := range o.LeaveOut {
+		if len(segment) == 0 {
+			return fmt.Errorf("leave_out: a segment without labels would be everyone or nobody: %w", ErrInvalid)
+		}
 	}
 	switch o.Action {
 	case ActionOffer, ActionHold, ActionStop, ActionRevert:

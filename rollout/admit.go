@@ -108,7 +108,7 @@ func (g *Gate) refuse(a Ask) (code, detail string) {
 	}
 	for _, h := range g.Halted {
 		if a.Labels.Match(h) {
-			return "segment-halted", fmt.Sprintf("rollout R-%d leaves out %v", g.Rollout, h.Segments())
+			return "segment-halted", fmt.Sprintf("rollout R-%d leaves out %s", g.Rollout, h)
 		}
 	}
 	return "", ""
@@ -130,7 +130,7 @@ func (g *Gate) wait(a Ask) (code, detail string) {
 		return "window-full", fmt.Sprintf("%d of %d endpoints are exposed", g.Counts.Exposed-g.Covered, g.Pace.Ceiling-g.Pace.Cover)
 	case !a.Coverage && !g.First[a.Endpoint] && !fleet.InTurn(fleet.Rank(g.Seed, a.Endpoint), g.Pace.Turn):
 		return "not-your-turn", "the rollout has not come to this endpoint yet"
-	case !a.Coverage && g.State == Running && g.Holdback > 0 && !fleet.InTurn(fleet.Rank(g.Seed, a.Endpoint), 1-g.Holdback):
+	case !a.Coverage && g.State == Running && !g.Pace.Small && g.Holdback > 0 && !fleet.InTurn(fleet.Rank(g.Seed, a.Endpoint), 1-g.Holdback):
 		return "held-back", fmt.Sprintf("this endpoint is one of the %.3g %% that are compared with until the finish", 100*g.Holdback)
 	case g.Counts.Exposed >= g.Pace.Ceiling:
 		return "window-full", fmt.Sprintf("%d of %d endpoints are exposed", g.Counts.Exposed, g.Pace.Ceiling)

@@ -93,7 +93,7 @@ func (o Observed) known() (out []string) {
 	}
 	out = append(out, fmt.Sprintf("controls: %d reported and %d silent failures, %d to %d at risk", o.Control.Harmed, o.Control.Silent, o.Control.AtLeast, o.Control.AtRisk))
 	for _, h := range o.Halted {
-		out = append(out, fmt.Sprintf("left out: %v, %.3g %% of the fleet", h.Labels.Segments(), 100*h.Share))
+		out = append(out, fmt.Sprintf("left out: %s, %.3g %% of the fleet", h.Labels, 100*h.Share))
 	}
 	return out
 }

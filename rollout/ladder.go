@@ -68,6 +68,15 @@ func LimitLadder(n int64, budget, baseline, delta float64) []int64 {
 	}.fewest(0)
 }
 
+// GatesLimit is how many gates any policy needs that keeps b in a fleet of n; 0
+// if n is not known.
+func (b Budget) GatesLimit(n int64) int64 {
+	if n < 1 {
+		return 0
+	}
+	return Gates(LimitLadder(n, b.Horizons[0].Budget(n), b.Baseline, b.Delta))
+}
+
 // Gates is the number of gates of a ladder.
 func Gates(ladder []int64) int64 { return int64(max(0, len(ladder)-1)) }
 

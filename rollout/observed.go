@@ -21,6 +21,9 @@ type Observed struct {
 	// how many segments are watched in all.
 	Cells       []health.CellLook `json:"cells,omitempty"`
 	CellsTested int64             `json:"cells_tested"`
+	// Failures are what Segment makes Cells of, in the order in which their labels
+	// first failed. They are not recorded.
+	Failures []Failures `json:"-"`
 	// Vitals tells whether the product reports any.
 	Vitals bool `json:"vitals"`
 	// Halted are the segments halted so far; HaltedShare is their union's part of
@@ -66,6 +69,9 @@ type Knowledge struct {
 	// halted since.
 	AlarmAt  int64 `json:"alarm_at_us,omitempty"`
 	Relieved bool  `json:"relieved,omitempty"`
+	// Tested is the most segments that were ever watched: a threshold never falls
+	// because the fleet became more alike.
+	Tested int64 `json:"tested,omitempty"`
 }
 
 // Gated is what was to be expected of a cohort when its youngest member reached

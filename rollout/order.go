@@ -3,7 +3,9 @@ package rollout
 import (
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/health"
 	"github.com/headgate/headgate/release"
 )
@@ -20,16 +22,20 @@ const (
 	VerbResume Verb = "resume"
 	VerbHalt   Verb = "halt"
 	VerbRevert Verb = "revert"
+	// VerbLift takes a halted segment in again.
+	VerbLift Verb = "lift"
 )
 
 // Verbs lists all verbs.
-var Verbs = []Verb{VerbHold, VerbResume, VerbHalt, VerbRevert}
+var Verbs = []Verb{VerbHold, VerbResume, VerbHalt, VerbRevert, VerbLift}
 
 // Order is a person's order to a rollout.
 type Order struct {
 	Verb     Verb
 	Operator string // who
 	Why      string
+	// Segment is what to lift.
+	Segment fleet.Labels
 }
 
 // Standing is all of a rollout that an order may depend on.
@@ -42,6 +48,10 @@ type Standing struct {
 	ResumeAskedBy   string
 	Counts          health.Counts
 	PreflightFailed int64
+	Halted          []HaltedSegment
+	// LiftAskedBy is the operator who asked to lift the segment LiftAskedOf, as
+	// fleet.Labels.String writes it, and waits for another one.
+	LiftAskedBy, LiftAskedOf string
 }
 
 // Obeyed is what an order comes to.
@@ -50,20 +60,34 @@ type Obeyed struct {
 	// changes nothing.
 	Changed bool
 	// Acts: Decision is to be carried out. Otherwise only ResumeAskedBy changes.
-	Acts          bool
-	Decision      Decision
-	ResumeAskedBy string
+	Acts                     bool
+	Decision                 Decision
+	ResumeAskedBy            string
+	LiftAskedBy, LiftAskedOf string
 }
 
 // Obey says what a person's order does to a rollout. To hold, halt and revert is
 // one person's word and at once. To resume after a halt takes two: the first is
 // noted, another one resumes, and both accept the harm that is known by then. A
-// halt in between withdraws the first one's wish. Errors wrap ErrState, or
+// halt in between withdraws the first one's wish. To lift a halted segment takes
+// two likewise. Errors wrap ErrState, or
 // ErrInvalid for an unknown verb.
 func Obey(s Standing, o Order) (Obeyed, error) {
 	if o.Operator == "" {
 		return Obeyed{}, fmt.Errorf("order %q: nobody gives it: %w", o.Verb, ErrInvalid)
 	}
+	if o.Verb == VerbLift {
+		return s.lift(o)
+	}
+	got, err := s.obey(o)
+	if o.Verb != VerbHalt && o.Verb != VerbRevert {
+		got.LiftAskedBy, got.LiftAskedOf = s.LiftAskedBy, s.LiftAskedOf
+	}
+	return got, err
+}
+
+// obey is Obey for orders to the whole rollout.
+func (s Standing) obey(o Order) (Obeyed, error) {
 	d := Decision{Pace: s.Pace}
 	switch o.Verb {
 	case VerbHold:
@@ -101,10 +125,40 @@ func Obey(s Standing, o Order) (Obeyed, error) {
 	return Obeyed{Changed: true, Acts: true, Decision: d}, nil
 }
 
+// lift takes a halted segment in again.
+func (s Standing) lift(o Order) (Obeyed, error) {
+	stays := Obeyed{ResumeAskedBy: s.ResumeAskedBy, LiftAskedBy: s.LiftAskedBy, LiftAskedOf: s.LiftAskedOf}
+	name := o.Segment.String()
+	i := slices.IndexFunc(s.Halted, func(h HaltedSegment) bool { return h.Labels.String() == name })
+	switch {
+	case i < 0:
+		return stays, fmt.Errorf("segment %q is not left out: %w", name, ErrState)
+	case s.State == Reverting, s.State == Reverted, s.State == Superseded:
+		return stays, fmt.Errorf("it is %s: %w", s.State, ErrState)
+	case s.LiftAskedBy == "" || s.LiftAskedOf != name || s.LiftAskedBy == o.Operator:
+		stays.Changed = s.LiftAskedBy != o.Operator || s.LiftAskedOf != name
+		stays.LiftAskedBy, stays.LiftAskedOf = o.Operator, name
+		return stays, nil
+	}
+	d := Decision{Action: LiftSegment, State: s.State, HeldBy: s.HeldBy, Pace: s.Pace.Accept(s.Counts, s.PreflightFailed), LiftSegments: s.Halted[i : i+1]}
+	d.Reasons = []Reason{{Code: "operator-" + string(o.Verb), Detail: name + ": " + o.detail(s.LiftAskedBy)}}
+	return Obeyed{Changed: true, Acts: true, Decision: d, ResumeAskedBy: s.ResumeAskedBy}, nil
+}
+
+// Without is halted segments but for those lifted.
+func Without(halted, lifted []HaltedSegment) []HaltedSegment {
+	if len(lifted) == 0 {
+		return halted
+	}
+	return slices.DeleteFunc(slices.Clone(halted), func(h HaltedSegment) bool {
+		return slices.ContainsFunc(lifted, func(l HaltedSegment) bool { return l.Labels.String() == h.Labels.String() })
+	})
+}
+
 // detail names who ordered, and why.
 func (o Order) detail(asked string) string {
 	who := o.Operator
-	if asked != "" && o.Verb == VerbResume {
+	if asked != "" && (o.Verb == VerbResume || o.Verb == VerbLift) {
 		who = asked + " and " + o.Operator
 	}
 	if o.Why == "" {

@@ -67,7 +67,9 @@ func (s Snapshot) newPacing(now time.Time) *pacing {
 	}
 	p.k.Evidence = p.k.Evidence.Next(look)
 	if p.b.Segments {
-		p.k.Cells = health.NextCells(p.k.Cells, p.o.Cells, p.k.Evidence.Started)
+		p.k.Cells = p.o.mostFailed(health.NextCells(p.k.Cells, p.o.Cells, p.k.Evidence.Started))
+		p.o.CellsTested = max(p.o.CellsTested, p.k.Tested)
+		p.k.Tested = p.o.CellsTested
 	}
 	p.mature()
 	slow, measured := p.o.Coverage.Slow, p.o.Coverage.Measured
@@ -246,7 +248,7 @@ func (p *pacing) haltSegments(test health.CellTest, why Reason) (Decision, bool)
 	for _, c := range p.o.Cohorts {
 		exposed += c.Size
 	}
-	suspects := test.Diagnose(p.notHalted(), health.Whole{Failed: p.failed(), ControlFailed: p.o.Control.Failed(), Exposed: exposed})
+	suspects := simplest(test.Diagnose(p.notHalted(), health.Whole{Failed: p.failed(), ControlFailed: p.o.Control.Failed(), Exposed: exposed}))
 	// The segments overlap, for they explain the same failures; their union is no
 	// smaller than the largest, and the next look knows it exactly.
 	share := 0.0
@@ -284,12 +286,19 @@ func segmentName(l health.CellLook) string {
 	if len(l.Labels) == 0 {
 		return fmt.Sprint("segment ", l.ID)
 	}
-	name := ""
-	for i, part := range l.Labels.Segments() {
-		if i > 0 {
-			name += " & "
-		}
-		name += part
+	return l.Labels.String()
+}
+
+// mostFailed bounds what is kept of segments where their looks are bounded: of
+// those with the fewest failures, who are far from any verdict, the count starts
+// again when they fail next.
+func (o Observed) mostFailed(cells []health.Cell) []health.Cell {
+	if len(cells) <= 2*maxCells || len(o.Cells) > maxCells {
+		return cells
 	}
-	return name
+	out := slices.Clone(cells)
+	slices.SortFunc(out, func(a, b health.Cell) int { return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(a.ID, b.ID)) })
+	out = out[:maxCells]
+	slices.SortFunc(out, func(a, b health.Cell) int { return cmp.Compare(a.ID, b.ID) })
+	return out
 }

@@ -21,6 +21,10 @@ type Offered struct {
 	Pace    Pace
 	Policy  Policy
 	Seed    []byte
+	Halted  []HaltedSegment
+	// Chosen are endpoint ids that go for coverage as soon as the pace has room for
+	// them.
+	Chosen []string
 }
 
 // Cadence is how often endpoints ask and report when no rollout says otherwise.
@@ -85,8 +89,15 @@ func (o Offered) offer(a release.Action) release.Offer {
 	if o.State == Finished {
 		out.Turn = 1
 	}
-	for _, id := range o.Policy.Canaries {
+	first := o.Policy.Canaries
+	if o.Pace.Cover > 0 && out.Turn < 1 {
+		first = o.Chosen
+	}
+	for _, id := range first {
 		out.First = append(out.First, RankHex(o.Seed, id))
+	}
+	for _, h := range o.Halted {
+		out.LeaveOut = append(out.LeaveOut, h.Labels)
 	}
 	return out
 }

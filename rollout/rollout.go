@@ -93,6 +93,9 @@ type Pace struct {
 	AcceptedRefusals int64 `json:"accepted_refusals,omitempty"`
 	// Cover is how many of Ceiling are for endpoints chosen for coverage.
 	Cover int64 `json:"cover,omitempty"`
+	// Small means that the fleet is too small to hold anyone back as a control: all
+	// may ask in their turn.
+	Small bool `json:"small,omitempty"`
 }
 
 // Accept is the pace after people resumed a halted rollout in the face of this
@@ -143,6 +146,8 @@ const (
 	// HaltSegment leaves segments out and holds until the rest is judged without
 	// them.
 	HaltSegment Action = "halt-segment"
+	// LiftSegment takes a segment in again: people only.
+	LiftSegment Action = "lift-segment"
 )
 
 // Reason is one reason of a decision. Code is stable; Detail is for people.
@@ -163,6 +168,8 @@ type Decision struct {
 	// With a budget: segments to leave out from now on, the knowledge to hand to
 	// the next decision (even if this one changes nothing else), and the numbers.
 	HaltSegments []HaltedSegment `json:"halt_segments,omitempty"`
+	// LiftSegments are left out no longer, by people's order.
+	LiftSegments []HaltedSegment `json:"lift_segments,omitempty"`
 	Knowledge    *Knowledge      `json:"knowledge,omitempty"`
 	Numbers      *Numbers        `json:"numbers,omitempty"`
 }

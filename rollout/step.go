@@ -206,7 +206,7 @@ func (p *pacing) last(d Decision) Decision {
 		d.Reasons = append(d.Reasons, Reason{"released", "the evidence is back; nothing speaks against the release"})
 		return d
 	}
-	if !s.provenEnough() {
+	if !p.provenEnough() {
 		// The evidence compares with controls, of whom hardly any are left here: what
 		// was never proven must not pass for want of them.
 		d.Reasons = append(d.Reasons, Reason{"unproven", fmt.Sprintf("only %d of %d exposed are proven; the policy asks for %.0f %%: a person must look", s.Counts.Proven, s.Counts.Exposed, 100*s.Policy.MinProven)})
@@ -218,6 +218,19 @@ func (p *pacing) last(d Decision) Decision {
 	d.Pace.Turn = 1
 	d.Reasons = append(d.Reasons, Reason{"everyone", fmt.Sprintf("%d exposed, %d proven; nothing speaks against it after %s, and the controls get it too", s.Counts.Exposed, s.Counts.Proven, longest)})
 	return d
+}
+
+// provenEnough tells whether enough of those in no halted segment are proven.
+func (p *pacing) provenEnough() bool {
+	if len(p.o.Halted) == 0 {
+		return p.s.provenEnough()
+	}
+	size, proven := int64(0), int64(0)
+	for _, c := range p.o.Cohorts {
+		size += c.Size
+		proven += c.Size - c.ByAge[len(c.ByAge)-1] // what is open is no proof
+	}
+	return size > 0 && float64(proven) >= p.s.Policy.MinProven*float64(size)
 }
 
 // late watches a finished rollout, and lets the fleet's growth in.

@@ -82,11 +82,16 @@ func (w *world) untilStops(id int64, want rollout.State) *headgatev1.Rollout {
 	w.Helper()
 	var r *headgatev1.Rollout
 	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if r = w.show(id); r.State == string(want) {
+		r = w.show(id)
+		if r.State == string(want) {
 			return r
 		}
+		if !rollout.State(r.State).Active() && r.State != string(rollout.Reverting) {
+			break
+		}
 	}
-	w.Fatalf("R-%d is not %s after 90 s: %v", id, want, r)
+	w.replays(id)
+	w.Fatalf("R-%d is not %s, within 90 s or for good: %v", id, want, r)
 	return nil
 }
 
@@ -110,6 +115,7 @@ func (w *world) replays(id int64) (out []review.Decision) {
 			w.Errorf("entry %d is not explained: %+v", e.Seq, x)
 		}
 		w.Logf("%s: %q", d.Decision.Action, x)
+
 		out = append(out, d)
 	}
 	return out

@@ -21,8 +21,6 @@ func checkObserved(p rollout.Policy) error {
 		return refuse("slow_share", fmt.Sprintf("%v; this server does not compare vitals with the controls' yet: set it to 0", b.SlowShare))
 	case b.Cover > 0:
 		return refuse("cover", fmt.Sprintf("%d; this server does not choose endpoints for coverage yet: set it to 0", b.Cover))
-	case b.Segments:
-		return refuse("segments", "this server does not count failures by segment yet: set it to false")
 	case b.Holdback <= 0:
 		return refuse("holdback", "0; without controls nothing can be compared: want a share above 0")
 	case p.Grace*2 < p.Beacon:

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
+	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/release"
 	"github.com/headgate/headgate/rollout"
 	"github.com/headgate/headgate/store"
@@ -123,13 +124,14 @@ func (s rolloutService) WatchRollout(ctx context.Context, req *connect.Request[h
 }
 
 // order carries out an operator's order; it is durable before the answer.
-func (s rolloutService) order(ctx context.Context, id int64, verb rollout.Verb, why string) (*headgatev1.Rollout, error) {
-	if len(why) > maxWhy {
-		return nil, invalid(fmt.Errorf("why: %d bytes, limit %d", len(why), maxWhy))
+func (s rolloutService) order(ctx context.Context, id int64, o rollout.Order) (*headgatev1.Rollout, error) {
+	if len(o.Why) > maxWhy {
+		return nil, invalid(fmt.Errorf("why: %d bytes, limit %d", len(o.Why), maxWhy))
 	}
-	r, err := s.store.OrderRollout(ctx, id, rollout.Order{Verb: verb, Operator: from(ctx).Name, Why: why}, s.cfg.Now(), s.jobs.EnqueuePublish)
+	o.Operator = from(ctx).Name
+	r, err := s.store.OrderRollout(ctx, id, o, s.cfg.Now(), s.jobs.EnqueuePublish)
 	if err != nil {
-		return nil, fmt.Errorf("%s rollout R-%d: %w", verb, id, err)
+		return nil, fmt.Errorf("%s rollout R-%d: %w", o.Verb, id, err)
 	}
 	s.decider.Wake()
 	return s.out(r), nil
@@ -137,25 +139,36 @@ func (s rolloutService) order(ctx context.Context, id int64, verb rollout.Verb, 
 
 // HoldRollout implements RolloutService.
 func (s rolloutService) HoldRollout(ctx context.Context, req *connect.Request[headgatev1.HoldRolloutRequest]) (*connect.Response[headgatev1.HoldRolloutResponse], error) {
-	r, err := s.order(ctx, req.Msg.Id, rollout.VerbHold, req.Msg.Why)
+	r, err := s.order(ctx, req.Msg.Id, rollout.Order{Verb: rollout.VerbHold, Why: req.Msg.Why})
 	return connect.NewResponse(&headgatev1.HoldRolloutResponse{Rollout: r}), err
 }
 
 // ResumeRollout implements RolloutService.
 func (s rolloutService) ResumeRollout(ctx context.Context, req *connect.Request[headgatev1.ResumeRolloutRequest]) (*connect.Response[headgatev1.ResumeRolloutResponse], error) {
-	r, err := s.order(ctx, req.Msg.Id, rollout.VerbResume, req.Msg.Why)
+	o := rollout.Order{Verb: rollout.VerbResume, Why: req.Msg.Why}
+	if text := req.Msg.Segment; text != "" {
+		if len(text) > maxWhy {
+			return nil, invalid(fmt.Errorf("segment: %d bytes, limit %d", len(text), maxWhy))
+		}
+		var err error
+		if o.Segment, err = fleet.ParseSegment(text); err != nil {
+			return nil, err
+		}
+		o.Verb = rollout.VerbLift
+	}
+	r, err := s.order(ctx, req.Msg.Id, o)
 	return connect.NewResponse(&headgatev1.ResumeRolloutResponse{Rollout: r}), err
 }
 
 // HaltRollout implements RolloutService.
 func (s rolloutService) HaltRollout(ctx context.Context, req *connect.Request[headgatev1.HaltRolloutRequest]) (*connect.Response[headgatev1.HaltRolloutResponse], error) {
-	r, err := s.order(ctx, req.Msg.Id, rollout.VerbHalt, req.Msg.Why)
+	r, err := s.order(ctx, req.Msg.Id, rollout.Order{Verb: rollout.VerbHalt, Why: req.Msg.Why})
 	return connect.NewResponse(&headgatev1.HaltRolloutResponse{Rollout: r}), err
 }
 
 // RevertRollout implements RolloutService.
 func (s rolloutService) RevertRollout(ctx context.Context, req *connect.Request[headgatev1.RevertRolloutRequest]) (*connect.Response[headgatev1.RevertRolloutResponse], error) {
-	r, err := s.order(ctx, req.Msg.Id, rollout.VerbRevert, req.Msg.Why)
+	r, err := s.order(ctx, req.Msg.Id, rollout.Order{Verb: rollout.VerbRevert, Why: req.Msg.Why})
 	return connect.NewResponse(&headgatev1.RevertRolloutResponse{Rollout: r}), err
 }
 
@@ -173,11 +186,17 @@ func (s rolloutService) out(r store.Rollout) *headgatev1.Rollout {
 		Counts: &headgatev1.Counts{Exposed: r.Counts.Exposed, Proven: r.Counts.Proven, Harmed: r.Counts.Harmed, Silent: r.Counts.Silent, Open: r.Counts.Open},
 		Fit:    c.Fit, Online: c.Online, PreflightFailed: r.PreflightFailed, Action: string(r.Action),
 		DecidedUs: micros(r.Decided), StartedUs: micros(r.Started), EndedUs: micros(r.Ended), StartedBy: r.StartedBy,
-		PolicyJson: string(policy), ResumeAskedBy: r.ResumeAskedBy, Reverted: r.Reverted,
+		PolicyJson: string(policy), ResumeAskedBy: r.ResumeAskedBy, Reverted: r.Reverted, LiftAskedBy: r.LiftAskedBy, LiftAskedOf: r.LiftAskedOf,
 		PolicyRevision: r.PolicyRevision,
 	}
 	for _, why := range r.Reasons {
 		out.Reasons = append(out.Reasons, &headgatev1.Reason{Code: why.Code, Detail: why.Detail})
+	}
+	for _, h := range r.Halted {
+		out.Halted = append(out.Halted, &headgatev1.HaltedSegment{Segment: h.Labels.String(), Labels: h.Labels, Share: h.Share})
+	}
+	if r.Policy.Budget != nil {
+		out.GatesUsed, out.GatesLimit = r.Pace.Rung, r.Policy.Budget.GatesLimit(c.Fit)
 	}
 	return out
 }

@@ -249,6 +249,11 @@ func (r *batchRun) answerAsks() error {
 		}
 		answer := g.gate.Admit(ask)
 		r.answer.Asks[i].Answer = answer
+		if x := g.exposures[a.Endpoint]; x != nil && x.reverted && answer.Verdict == rollout.Granted {
+			// It went back with its segment, which people have taken in again.
+			x.reverted, x.again, x.granted = false, true, r.now
+			g.reverted--
+		}
 		if answer.New {
 			g.delta(id.labels).Grant()
 			g.exposures[a.Endpoint] = &exposure{state: health.Open, granted: r.now, rung: g.rungOf(ask), isNew: true}

@@ -27,7 +27,7 @@ const retry = 10 * time.Second
 
 // What the hot path reads.
 const (
-	textGate  = `SELECT state, rung, window_size, ceiling, turn, boost, cover, halted, segments FROM rollout WHERE id = $1`
+	textGate  = `SELECT state, rung, window_size, ceiling, turn, boost, cover, small, halted, segments FROM rollout WHERE id = $1`
 	textTotal = `SELECT exposed, proven, harmed, silent, still_open FROM rollout_count WHERE rollout = $1 AND segment = ''`
 )
 
@@ -62,6 +62,7 @@ type exposure struct {
 	reason, detail string
 	down           time.Duration
 	isNew, changed bool
+	again          bool // granted once more after it had gone back
 }
 
 // gate is a rollout in hand: locked until the commit.
@@ -146,7 +147,7 @@ func (c conn) lockGate(ctx context.Context, id int64) (*gate, error) {
 	g := &gate{exposures: map[int64]*exposure{}, refused: map[int64]AttemptReport{}, deltas: map[string]*health.Counts{}, noted: map[string]int64{}}
 	p := &g.gate.Pace
 	var halted string
-	err := c.row(ctx, textGate+c.s.dialect.lock, id).Scan(&g.gate.State, &p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &halted, &g.segments)
+	err := c.row(ctx, textGate+c.s.dialect.lock, id).Scan(&g.gate.State, &p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &p.Small, &halted, &g.segments)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}

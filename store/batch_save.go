@@ -15,6 +15,7 @@ import (
 const (
 	textNew   = `INSERT INTO rollout_count (rollout, segment, exposed, proven, harmed, silent, still_open) VALUES ($1, $2, $3, $4, $5, $6, $7)`
 	textTally = `UPDATE rollout SET preflight_failed = preflight_failed + $2, reverted = reverted + $3, segments = $4 WHERE id = $1`
+	textAgain = `UPDATE exposure SET state = $3, reverted = FALSE, granted = $4 WHERE rollout = $1 AND endpoint = $2`
 	textMove  = `UPDATE exposure SET state = $3, settled = COALESCE(NULLIF(CAST($4 AS BIGINT), 0), settled), reverted = $5, reason = $6, detail = $7, down = $8 WHERE rollout = $1 AND endpoint = $2`
 )
 
@@ -118,6 +119,10 @@ func (r *batchRun) saveExposures(ctx context.Context, g *gate) error {
 	for _, endpoint := range slices.Sorted(maps.Keys(g.exposures)) {
 		x := g.exposures[endpoint]
 		switch {
+		case x.again:
+			if _, err := r.c.exec(ctx, textAgain, id, endpoint, string(x.state), now); err != nil {
+				return err
+			}
 		case x.isNew:
 			granted = append(granted, endpoint, r.endpoints[endpoint].domainKey(), x.rung)
 		case x.changed && x.state == health.Proven && !x.reverted && x.reason == "" && x.detail == "" && x.down == 0:

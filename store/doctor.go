@@ -80,7 +80,7 @@ func (c conn) examineRollout(ctx context.Context, r Rollout) (out []Problem, err
 		bad("preflight", "kept %d preflight failures, there are %d", r.PreflightFailed, refused)
 	}
 	if r.Policy.Budget != nil {
-		wrong, err := c.examineCohorts(ctx, r.ID, len(r.Halted) > 0)
+		wrong, err := c.examineCohorts(ctx, r.ID)
 		if err != nil {
 			return nil, err
 		}

@@ -308,6 +308,9 @@ func (r *batchRun) saveWatched(ctx context.Context, g *gate) error {
 			return err
 		}
 	}
+	if err := r.countFailed(ctx, g, news); err != nil {
+		return err
+	}
 	return r.c.saveCohorts(ctx, g.gate.Rollout, w)
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/headgate/headgate/health"
@@ -31,7 +29,10 @@ func (c conn) observed(ctx context.Context, r Rollout, now time.Time) (*rollout.
 	if n := rows[rungControl]; n != nil {
 		o.Control = health.Arm{Harmed: n.harmed, Silent: n.silent}
 	}
-	return o, nil
+	if r.Policy.Budget.Segments {
+		o.Failures, err = c.failures(ctx, r.ID)
+	}
+	return o, err
 }
 
 // observed is a cohort as a decision sees it. What is still open is no success
@@ -52,19 +53,14 @@ func (n *cohort) observed(r Rollout, now time.Time) rollout.Cohort {
 
 // evidence is the JSON of what a rollout with a budget keeps; empty without one.
 func (r *Rollout) evidence() (knowledge, halted string, err error) {
-	segments := r.Halted
-	if segments == nil {
-		segments = []rollout.HaltedSegment{}
-	}
-	h, err := json.Marshal(segments)
-	if err != nil || r.Policy.Budget == nil {
-		return "", string(h), err
+	if halted, err = encodeHalted(r.Halted); err != nil || r.Policy.Budget == nil {
+		return "", halted, err
 	}
 	k, err := json.Marshal(r.Knowledge)
 	if err != nil {
 		return "", "", fmt.Errorf("knowledge: %w", err)
 	}
-	return string(k), string(h), nil
+	return string(k), halted, nil
 }
 
 // keepEvery is how old the kept evidence may grow while nothing fails.
@@ -98,55 +94,4 @@ func learned(old, k rollout.Knowledge) bool {
 		}
 	}
 	return n.Coverage.Failed() != e.Coverage.Failed() || n.Control.Failed() != e.Control.Failed()
-}
-
-// examineCohorts recounts the cohorts of a rollout with a budget from its
-// exposures and first failures; those in halted segments are told apart only in
-// what is kept.
-func (c conn) examineCohorts(ctx context.Context, id int64, halted bool) (wrong []string, err error) {
-	kept, err := c.cohorts(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	found := map[int64]*cohort{}
-	at := func(rung int64) *cohort {
-		if found[rung] == nil {
-			found[rung] = &cohort{}
-		}
-		return found[rung]
-	}
-	rows, err := c.rows(ctx, `SELECT rung, COUNT(*), COALESCE(SUM(CASE WHEN state = 'open' THEN 1 ELSE 0 END), 0) FROM exposure WHERE rollout = $1 GROUP BY rung`, id)
-	err = each(rows, err, func() error {
-		var rung, granted, open int64
-		err := rows.Scan(&rung, &granted, &open)
-		at(rung).granted, at(rung).unsettled = granted, open
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("recount cohorts: %w", err)
-	}
-	rows, err = c.rows(ctx, `SELECT rung, COALESCE(SUM(CASE WHEN channel = 'harmed' THEN 1 ELSE 0 END), 0), COUNT(*) FROM first_failure WHERE rollout = $1 GROUP BY rung`, id)
-	err = each(rows, err, func() error {
-		var rung, harmed, all int64
-		err := rows.Scan(&rung, &harmed, &all)
-		at(rung).harmed, at(rung).silent = harmed, all-harmed
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("recount first failures: %w", err)
-	}
-	for rung := range kept {
-		at(rung)
-	}
-	for _, rung := range slices.Sorted(maps.Keys(found)) {
-		k, f := kept[rung], found[rung]
-		if k == nil {
-			k = &cohort{}
-		}
-		if k.granted != f.granted || !halted && (k.unsettled != f.unsettled || k.harmed != f.harmed || k.silent != f.silent || k.size != f.granted) {
-			wrong = append(wrong, fmt.Sprintf("cohort %d: kept %d granted, %d in size, %d open, %d harmed, %d silent; its rows are %d, %d, %d, %d, %d",
-				rung, k.granted, k.size, k.unsettled, k.harmed, k.silent, f.granted, f.granted, f.unsettled, f.harmed, f.silent))
-		}
-	}
-	return wrong, nil
 }

@@ -25,12 +25,16 @@ func (s *Store) OrderRollout(ctx context.Context, id int64, o rollout.Order, now
 		if !got.Changed {
 			return nil
 		}
-		ro.ResumeAskedBy = got.ResumeAskedBy
+		ro.ResumeAskedBy, ro.LiftAskedBy, ro.LiftAskedOf = got.ResumeAskedBy, got.LiftAskedBy, got.LiftAskedOf
+		if err := c.liftSegments(ctx, ro, got.Decision.LiftSegments); err != nil {
+			return err
+		}
 		if got.Acts {
 			ro.apply(got.Decision, now)
 		}
 		entry, err := ledger.New("rollout.ordered", subjectOf(ro.ID), "operator:"+o.Operator, map[string]any{
 			"verb": o.Verb, "why": o.Why, "from": before, "to": ro.State, "revision": ro.Revision, "resume_asked_by": ro.ResumeAskedBy,
+			"segment": o.Segment, "lift_asked_by": ro.LiftAskedBy,
 		})
 		if err != nil {
 			return err
@@ -42,5 +46,8 @@ func (s *Store) OrderRollout(ctx context.Context, id int64, o rollout.Order, now
 
 // standing is what an order may depend on.
 func (r Rollout) standing() rollout.Standing {
-	return rollout.Standing{State: r.State, Pace: r.Pace, HeldBy: r.HeldBy, ResumeAskedBy: r.ResumeAskedBy, Counts: r.Counts, PreflightFailed: r.PreflightFailed}
+	return rollout.Standing{
+		State: r.State, Pace: r.Pace, HeldBy: r.HeldBy, ResumeAskedBy: r.ResumeAskedBy, Counts: r.Counts, PreflightFailed: r.PreflightFailed,
+		Halted: r.Halted, LiftAskedBy: r.LiftAskedBy, LiftAskedOf: r.LiftAskedOf,
+	}
 }

@@ -35,10 +35,13 @@ type Rollout struct {
 	Ended          time.Time // zero while it moves
 	// ResumeAskedBy is the operator who asked to resume after a halt and waits for
 	// another one.
-	ResumeAskedBy   string
-	Counts          health.Counts
-	PreflightFailed int64
-	Reverted        int64
+	ResumeAskedBy string
+	// LiftAskedBy is the operator who asked to take the halted segment LiftAskedOf
+	// in again and waits for another one.
+	LiftAskedBy, LiftAskedOf string
+	Counts                   health.Counts
+	PreflightFailed          int64
+	Reverted                 int64
 	// The last decision or order.
 	Action  rollout.Action
 	Reasons []rollout.Reason
@@ -186,7 +189,7 @@ func (c conn) insertRollout(ctx context.Context, id int64, st Start, digest stri
 }
 
 const rolloutColumns = `r.id, r.product, r.version, r.digest, r.floor, r.policy, r.policy_revision, r.seed, r.started, r.started_by, r.state, r.revision,
-	r.rung, r.window_size, r.ceiling, r.turn, r.boost, r.cover, r.halted, r.knowledge, r.quiet_until, r.accepted_harm, r.accepted_refusals, r.held_by, r.rung_since, r.ended, r.resume_asked_by, r.preflight_failed, r.reverted,
+	r.rung, r.window_size, r.ceiling, r.turn, r.boost, r.cover, r.halted, r.knowledge, r.quiet_until, r.accepted_harm, r.accepted_refusals, r.held_by, r.rung_since, r.ended, r.resume_asked_by, r.lift_asked_by, r.lift_asked_of, r.small, r.preflight_failed, r.reverted,
 	r.action, r.reasons, r.decided, n.exposed, n.proven, n.harmed, n.silent, n.still_open`
 
 const fromRollout = ` FROM rollout r JOIN rollout_count n ON n.rollout = r.id AND n.segment = '' `
@@ -199,7 +202,7 @@ func (c conn) rollouts(ctx context.Context, text string, args ...any) (out []Rol
 		var floor, started, since, ended, decided int64
 		p, n := &r.Pace, &r.Counts
 		if err := rows.Scan(&r.ID, &r.Product, &r.Version, &r.Digest, &floor, &policy, &r.PolicyRevision, &r.Seed, &started, &r.StartedBy, &r.State, &r.Revision,
-			&p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &halted, &knowledge, &p.QuietUntil, &p.AcceptedHarm, &p.AcceptedRefusals, &r.HeldBy, &since, &ended, &r.ResumeAskedBy, &r.PreflightFailed, &r.Reverted,
+			&p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &halted, &knowledge, &p.QuietUntil, &p.AcceptedHarm, &p.AcceptedRefusals, &r.HeldBy, &since, &ended, &r.ResumeAskedBy, &r.LiftAskedBy, &r.LiftAskedOf, &p.Small, &r.PreflightFailed, &r.Reverted,
 			&r.Action, &reasons, &decided, &n.Exposed, &n.Proven, &n.Harmed, &n.Silent, &n.Open); err != nil {
 			return err
 		}
@@ -293,12 +296,11 @@ func (s *Store) CommitDecision(ctx context.Context, d DecisionCommit, now time.T
 		if ro.decided(d.Decision) {
 			return c.keepKnowledge(ctx, ro, d)
 		}
-		if len(d.Decision.HaltSegments) > 0 {
-			// Who is in them would have to be counted out of the cohorts first.
-			return fmt.Errorf("halt segments: they are not observed: %w", ErrState)
-		}
 		if to := d.Decision.State; to != ro.State && !ro.State.CanBecome(to) {
 			return fmt.Errorf("%s cannot become %s: %w", ro.State, to, ErrState)
+		}
+		if err := c.haltSegments(ctx, ro, d.Decision.HaltSegments); err != nil {
+			return err
 		}
 		entry, err := ledger.New("rollout.decided", subjectOf(id), d.Actor, map[string]any{"snapshot": d.Snapshot, "decision": d.Decision})
 		if err != nil {
@@ -338,7 +340,7 @@ func (r *Rollout) apply(d rollout.Decision, now time.Time) {
 	if d.Knowledge != nil {
 		r.Knowledge = *d.Knowledge
 	}
-	r.Halted = append(r.Halted, d.HaltSegments...)
+	r.Halted = rollout.Without(append(r.Halted, d.HaltSegments...), d.LiftSegments)
 	r.Action, r.Reasons, r.State, r.Pace, r.HeldBy, r.Decided = d.Action, d.Reasons, d.State, d.Pace, d.HeldBy, now
 }
 
@@ -371,10 +373,10 @@ func (c conn) commitRollout(ctx context.Context, r *Rollout, now time.Time, inTx
 	}
 	n, err := c.exec(ctx, `UPDATE rollout SET state = $3, revision = revision + 1, rung = $4, window_size = $5, ceiling = $6, turn = $7, boost = $8,
 		held_by = $9, rung_since = $10, ended = $11, resume_asked_by = $12, action = $13, reasons = $14, decided = $15,
-		quiet_until = $16, accepted_harm = $17, accepted_refusals = $18, cover = $19, halted = $20, knowledge = $21 WHERE id = $1 AND revision = $2`,
+		quiet_until = $16, accepted_harm = $17, accepted_refusals = $18, cover = $19, halted = $20, knowledge = $21, lift_asked_by = $22, lift_asked_of = $23, small = $24 WHERE id = $1 AND revision = $2`,
 		r.ID, r.Revision, string(r.State), r.Pace.Rung, r.Pace.Window, r.Pace.Ceiling, r.Pace.Turn, r.Pace.Boost,
 		r.HeldBy, micros(r.RungSince), micros(r.Ended), r.ResumeAskedBy, string(r.Action), string(reasons), micros(r.Decided),
-		r.Pace.QuietUntil, r.Pace.AcceptedHarm, r.Pace.AcceptedRefusals, r.Pace.Cover, halted, knowledge)
+		r.Pace.QuietUntil, r.Pace.AcceptedHarm, r.Pace.AcceptedRefusals, r.Pace.Cover, halted, knowledge, r.LiftAskedBy, r.LiftAskedOf, r.Pace.Small)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ type Want struct {
 	Drop string
 	// Code is stable: "no-offer", "up-to-date", "older", "not-your-turn",
 	// "quarantined", "refused", "in-probation", "stopped", "held", "floor-unknown",
-	// "vendor-floor", "offered", "ordered-back".
+	// "vendor-floor", "segment-halted", "offered", "ordered-back".
 	Code   string
 	Detail string
 	// Wait is after which to choose again, for "vendor-floor".
@@ -53,6 +53,8 @@ type Have struct {
 	// to hold them against. Nil is for who follows none: simulated endpoints.
 	Floors map[string]Floor
 	Now    time.Time
+	// Labels are those that this endpoint enrolled with.
+	Labels fleet.Labels
 }
 
 // Choose says what to do about each product. It depends on its arguments only.
@@ -83,6 +85,9 @@ func choose(plan release.Plan, endpoint string, h Have) Want {
 	for _, o := range offers {
 		if o.Action == release.ActionRevert && h.Digest == o.Digest && h.Digest != "" {
 			return want(DoRevert, o, "ordered-back", "rollout R-%d orders %s back", o.Rollout, o.Version)
+		}
+		if segment := leftOut(o, h.Labels); segment != nil && h.Digest == o.Digest && h.Digest != "" {
+			return want(DoRevert, o, "segment-halted", "rollout R-%d leaves out %s and orders %s back there", o.Rollout, segment, o.Version)
 		}
 	}
 	if a := h.Attempt; a != nil && a.State == ipc.AttemptProbation {
@@ -128,6 +133,9 @@ func barred(o release.Offer, endpoint string, h Have) (code, detail string) {
 	if h.Digest == o.Digest {
 		return "up-to-date", o.Version + " runs"
 	}
+	if segment := leftOut(o, h.Labels); segment != nil {
+		return "segment-halted", fmt.Sprintf("rollout R-%d leaves out %s", o.Rollout, segment)
+	}
 	if !release.Newer(o.Version, h.Version) {
 		return "older", fmt.Sprintf("%s is not newer than %s", o.Version, h.Version)
 	}
@@ -146,6 +154,17 @@ func barred(o release.Offer, endpoint string, h Have) (code, detail string) {
 		return "held", fmt.Sprintf("rollout R-%d is held", o.Rollout)
 	}
 	return "", ""
+}
+
+// leftOut is the segment by which an offer leaves out an endpoint with these
+// labels; nil if none.
+func leftOut(o release.Offer, l fleet.Labels) fleet.Labels {
+	for _, segment := range o.LeaveOut {
+		if l.Match(segment) {
+			return segment
+		}
+	}
+	return nil
 }
 
 // InTurn tells whether the plan calls the endpoint for an offer.

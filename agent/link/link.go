@@ -27,6 +27,7 @@ import (
 	"github.com/headgate/headgate/agent/ipc"
 	v1 "github.com/headgate/headgate/api/headgate/v1"
 	"github.com/headgate/headgate/api/headgate/v1/headgatev1connect"
+	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/release"
 	"github.com/headgate/headgate/release/tuf"
 )
@@ -37,6 +38,9 @@ type Config struct {
 	// Dir is link's own folder: verified metadata, the spool, the beacon number.
 	Dir    string
 	Keeper *ipc.Client
+	// Labels are those that the endpoint enrolled with; nil is what WriteLabels
+	// left in Dir.
+	Labels fleet.Labels
 	// Poll is how often to ask for a plan until the first plan says; default 60s.
 	Poll time.Duration
 	// MinBackoff and MaxBackoff bound the pause after a failure; default 1s, 5m.
@@ -154,6 +158,9 @@ func open(c Config) (*link, error) {
 		return nil, err
 	}
 	if l.floors, err = openFloors(c.Dir); err != nil {
+		return nil, err
+	}
+	if err := l.loadLabels(); err != nil {
 		return nil, err
 	}
 	l.acked, l.troubles = map[string]string{}, &troubles{path: troublePath(c.Dir), of: map[string]Trouble{}}

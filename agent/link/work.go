@@ -44,7 +44,7 @@ type outcome struct {
 func (l *link) wants(now time.Time) []Want {
 	have := make([]Have, 0, len(l.status.Products))
 	for _, p := range l.status.Products {
-		have = append(have, Have{Product: p, Refused: l.refused, Floors: l.floors.of, Now: now})
+		have = append(have, Have{Product: p, Refused: l.refused, Floors: l.floors.of, Now: now, Labels: l.Labels})
 	}
 	if l.plan.Schema == "" {
 		return nil

@@ -20,6 +20,7 @@ type endpoint struct {
 	f         *Fleet
 	i         int
 	id, token string
+	labels    map[string]string
 	rnd       *rand.Rand
 
 	offline, vanish, lie bool
@@ -175,7 +176,7 @@ func (e *endpoint) act(ctx context.Context, now time.Time) {
 	e.actAt = now.Add(never)
 	have := make([]link.Have, len(e.products))
 	for i, p := range e.products {
-		have[i] = link.Have{Product: p.Product, Refused: e.refused}
+		have[i] = link.Have{Product: p.Product, Refused: e.refused, Labels: e.labels}
 	}
 	for i, w := range link.Choose(*e.plan, e.id, have) {
 		p := &e.products[i]
@@ -265,9 +266,13 @@ func (e *endpoint) activate(p *product, o release.Offer, t *trial, now time.Time
 	p.switched, p.acks, p.proves, p.crashes = now, 0, now.Add(o.Probation.Std()), time.Time{}
 	p.ages = link.Mark{At: now, Ages: link.ProbationAges(o)}
 	p.Attempt = &ipc.Attempt{Rollout: o.Rollout, Digest: o.Digest, State: ipc.AttemptProbation}
-	if t.crash != "" && !e.lie {
+	crash := t.crash
+	if crash == "" && e.f.Crashes != nil && e.f.Crashes(e.labels, o.Version) {
+		crash = "crashes by configuration"
+	}
+	if crash != "" && !e.lie {
 		p.crashes = now.Add(300*time.Millisecond + time.Duration(e.rnd.Float64()*float64(time.Second)))
-		p.Attempt.Detail = t.crash
+		p.Attempt.Detail = crash
 	}
 	e.beaconAt = now
 }

@@ -75,9 +75,12 @@ func (f *Fleet) enrol(ctx context.Context) ([]byte, error) {
 }
 
 func (f *Fleet) enrolOne(ctx context.Context, e *endpoint) (*v1.EnrolResponse, error) {
+	if e.labels == nil { // a repeat says the same
+		e.labels = f.Labels(e.i, e.rnd)
+	}
 	resp, err := f.api.Enrol(ctx, connect.NewRequest(&v1.EnrolRequest{
 		EnrolmentToken: f.EnrolmentToken, Secret: secretOf(f.Seed, e.i), Name: fmt.Sprintf("sim-%06d", e.i),
-		Labels: f.Labels(e.i, e.rnd), FailureDomain: f.Domain(e.i), Products: f.Products, AgentVersion: "sim",
+		Labels: e.labels, FailureDomain: f.Domain(e.i), Products: f.Products, AgentVersion: "sim",
 	}))
 	if err == nil {
 		return resp.Msg, nil

@@ -53,6 +53,9 @@ type Config struct {
 	Lie     float64 // reports proof whatever happened
 	// Goodbye makes online endpoints say goodbye when Run ends.
 	Goodbye bool
+	// Crashes, if set, tells which endpoints a version crashes, by their labels,
+	// whatever it did in the site's trial.
+	Crashes func(labels map[string]string, version string) bool
 	Log     *slog.Logger
 }
 

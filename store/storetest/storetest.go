@@ -46,6 +46,7 @@ func Run(t *testing.T, newDSN func(testing.TB) string) {
 		{"BudgetCountsBothArmsByOneRule", bothArms},
 		{"PoliciesAreRevisions", policies},
 		{"OneOfTwoAppliesWins", oneApply},
+		{"HaltedSegmentsAreCountedOut", segments},
 		{"DoctorFindsWhatDoesNotAddUp", doctorFinds},
 		{"CountsAlwaysAddUp", countsAddUp},
 		{"ReportBecomesACaseThatIsItsFacts", caseLine},

@@ -188,8 +188,17 @@ type Rollout struct {
 	Reverted int64 `protobuf:"varint,21,opt,name=reverted,proto3" json:"reverted,omitempty"`
 	// The applied policy's revision; 0 if the policy came with the start.
 	PolicyRevision int64 `protobuf:"varint,30,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The segments that it leaves out.
+	Halted []*HaltedSegment `protobuf:"bytes,22,rep,name=halted,proto3" json:"halted,omitempty"`
+	// Who asked to take which of them in again, and waits for a second operator.
+	LiftAskedBy string `protobuf:"bytes,23,opt,name=lift_asked_by,json=liftAskedBy,proto3" json:"lift_asked_by,omitempty"`
+	LiftAskedOf string `protobuf:"bytes,24,opt,name=lift_asked_of,json=liftAskedOf,proto3" json:"lift_asked_of,omitempty"`
+	// With a budget: gates passed, and how many any policy needs that keeps the
+	// same budget; gates_limit is 0 before the first step was planned.
+	GatesUsed     int64 `protobuf:"varint,25,opt,name=gates_used,json=gatesUsed,proto3" json:"gates_used,omitempty"`
+	GatesLimit    int64 `protobuf:"varint,26,opt,name=gates_limit,json=gatesLimit,proto3" json:"gates_limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Rollout) Reset() {
@@ -376,6 +385,104 @@ func (x *Rollout) GetPolicyRevision() int64 {
 	return 0
 }
 
+func (x *Rollout) GetHalted() []*HaltedSegment {
+	if x != nil {
+		return x.Halted
+	}
+	return nil
+}
+
+func (x *Rollout) GetLiftAskedBy() string {
+	if x != nil {
+		return x.LiftAskedBy
+	}
+	return ""
+}
+
+func (x *Rollout) GetLiftAskedOf() string {
+	if x != nil {
+		return x.LiftAskedOf
+	}
+	return ""
+}
+
+func (x *Rollout) GetGatesUsed() int64 {
+	if x != nil {
+		return x.GatesUsed
+	}
+	return 0
+}
+
+func (x *Rollout) GetGatesLimit() int64 {
+	if x != nil {
+		return x.GatesLimit
+	}
+	return 0
+}
+
+// A segment that a rollout leaves out.
+type HaltedSegment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As people write it: "arch=arm64 & driver=X".
+	Segment string            `protobuf:"bytes,1,opt,name=segment,proto3" json:"segment,omitempty"`
+	Labels  map[string]string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Part of the fleet when it was halted, 0 to 1.
+	Share         float64 `protobuf:"fixed64,3,opt,name=share,proto3" json:"share,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HaltedSegment) Reset() {
+	*x = HaltedSegment{}
+	mi := &file_headgate_v1_rollout_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HaltedSegment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HaltedSegment) ProtoMessage() {}
+
+func (x *HaltedSegment) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_rollout_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HaltedSegment.ProtoReflect.Descriptor instead.
+func (*HaltedSegment) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *HaltedSegment) GetSegment() string {
+	if x != nil {
+		return x.Segment
+	}
+	return ""
+}
+
+func (x *HaltedSegment) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *HaltedSegment) GetShare() float64 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
 type StartRolloutRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Product string                 `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
@@ -393,7 +500,7 @@ type StartRolloutRequest struct {
 
 func (x *StartRolloutRequest) Reset() {
 	*x = StartRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[3]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -405,7 +512,7 @@ func (x *StartRolloutRequest) String() string {
 func (*StartRolloutRequest) ProtoMessage() {}
 
 func (x *StartRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[3]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -418,7 +525,7 @@ func (x *StartRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRolloutRequest.ProtoReflect.Descriptor instead.
 func (*StartRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{3}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StartRolloutRequest) GetProduct() string {
@@ -465,7 +572,7 @@ type StartRolloutResponse struct {
 
 func (x *StartRolloutResponse) Reset() {
 	*x = StartRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[4]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -477,7 +584,7 @@ func (x *StartRolloutResponse) String() string {
 func (*StartRolloutResponse) ProtoMessage() {}
 
 func (x *StartRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[4]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -490,7 +597,7 @@ func (x *StartRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRolloutResponse.ProtoReflect.Descriptor instead.
 func (*StartRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{4}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StartRolloutResponse) GetRollout() *Rollout {
@@ -509,7 +616,7 @@ type GetRolloutRequest struct {
 
 func (x *GetRolloutRequest) Reset() {
 	*x = GetRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[5]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -521,7 +628,7 @@ func (x *GetRolloutRequest) String() string {
 func (*GetRolloutRequest) ProtoMessage() {}
 
 func (x *GetRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[5]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -534,7 +641,7 @@ func (x *GetRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRolloutRequest.ProtoReflect.Descriptor instead.
 func (*GetRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{5}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetRolloutRequest) GetId() int64 {
@@ -553,7 +660,7 @@ type GetRolloutResponse struct {
 
 func (x *GetRolloutResponse) Reset() {
 	*x = GetRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[6]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -565,7 +672,7 @@ func (x *GetRolloutResponse) String() string {
 func (*GetRolloutResponse) ProtoMessage() {}
 
 func (x *GetRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[6]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -578,7 +685,7 @@ func (x *GetRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRolloutResponse.ProtoReflect.Descriptor instead.
 func (*GetRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{6}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetRolloutResponse) GetRollout() *Rollout {
@@ -598,7 +705,7 @@ type ListRolloutsRequest struct {
 
 func (x *ListRolloutsRequest) Reset() {
 	*x = ListRolloutsRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[7]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +717,7 @@ func (x *ListRolloutsRequest) String() string {
 func (*ListRolloutsRequest) ProtoMessage() {}
 
 func (x *ListRolloutsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[7]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +730,7 @@ func (x *ListRolloutsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolloutsRequest.ProtoReflect.Descriptor instead.
 func (*ListRolloutsRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{7}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListRolloutsRequest) GetProduct() string {
@@ -643,7 +750,7 @@ type ListRolloutsResponse struct {
 
 func (x *ListRolloutsResponse) Reset() {
 	*x = ListRolloutsResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[8]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +762,7 @@ func (x *ListRolloutsResponse) String() string {
 func (*ListRolloutsResponse) ProtoMessage() {}
 
 func (x *ListRolloutsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[8]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +775,7 @@ func (x *ListRolloutsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolloutsResponse.ProtoReflect.Descriptor instead.
 func (*ListRolloutsResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{8}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListRolloutsResponse) GetRollouts() []*Rollout {
@@ -687,7 +794,7 @@ type WatchRolloutRequest struct {
 
 func (x *WatchRolloutRequest) Reset() {
 	*x = WatchRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[9]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +806,7 @@ func (x *WatchRolloutRequest) String() string {
 func (*WatchRolloutRequest) ProtoMessage() {}
 
 func (x *WatchRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[9]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +819,7 @@ func (x *WatchRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRolloutRequest.ProtoReflect.Descriptor instead.
 func (*WatchRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{9}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WatchRolloutRequest) GetId() int64 {
@@ -731,7 +838,7 @@ type WatchRolloutResponse struct {
 
 func (x *WatchRolloutResponse) Reset() {
 	*x = WatchRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[10]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +850,7 @@ func (x *WatchRolloutResponse) String() string {
 func (*WatchRolloutResponse) ProtoMessage() {}
 
 func (x *WatchRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[10]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +863,7 @@ func (x *WatchRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRolloutResponse.ProtoReflect.Descriptor instead.
 func (*WatchRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{10}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WatchRolloutResponse) GetRollout() *Rollout {
@@ -777,7 +884,7 @@ type HoldRolloutRequest struct {
 
 func (x *HoldRolloutRequest) Reset() {
 	*x = HoldRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[11]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +896,7 @@ func (x *HoldRolloutRequest) String() string {
 func (*HoldRolloutRequest) ProtoMessage() {}
 
 func (x *HoldRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[11]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +909,7 @@ func (x *HoldRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldRolloutRequest.ProtoReflect.Descriptor instead.
 func (*HoldRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{11}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *HoldRolloutRequest) GetId() int64 {
@@ -828,7 +935,7 @@ type HoldRolloutResponse struct {
 
 func (x *HoldRolloutResponse) Reset() {
 	*x = HoldRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[12]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +947,7 @@ func (x *HoldRolloutResponse) String() string {
 func (*HoldRolloutResponse) ProtoMessage() {}
 
 func (x *HoldRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[12]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +960,7 @@ func (x *HoldRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldRolloutResponse.ProtoReflect.Descriptor instead.
 func (*HoldRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{12}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HoldRolloutResponse) GetRollout() *Rollout {
@@ -864,16 +971,19 @@ func (x *HoldRolloutResponse) GetRollout() *Rollout {
 }
 
 type ResumeRolloutRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Why   string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	// Take this halted segment in again ("arch=arm64 & driver=X") instead of
+	// resuming the rollout; it takes two operators.
+	Segment       string `protobuf:"bytes,3,opt,name=segment,proto3" json:"segment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResumeRolloutRequest) Reset() {
 	*x = ResumeRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[13]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -885,7 +995,7 @@ func (x *ResumeRolloutRequest) String() string {
 func (*ResumeRolloutRequest) ProtoMessage() {}
 
 func (x *ResumeRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[13]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -898,7 +1008,7 @@ func (x *ResumeRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRolloutRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{13}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ResumeRolloutRequest) GetId() int64 {
@@ -915,6 +1025,13 @@ func (x *ResumeRolloutRequest) GetWhy() string {
 	return ""
 }
 
+func (x *ResumeRolloutRequest) GetSegment() string {
+	if x != nil {
+		return x.Segment
+	}
+	return ""
+}
+
 type ResumeRolloutResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Rollout       *Rollout               `protobuf:"bytes,1,opt,name=rollout,proto3" json:"rollout,omitempty"`
@@ -924,7 +1041,7 @@ type ResumeRolloutResponse struct {
 
 func (x *ResumeRolloutResponse) Reset() {
 	*x = ResumeRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[14]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1053,7 @@ func (x *ResumeRolloutResponse) String() string {
 func (*ResumeRolloutResponse) ProtoMessage() {}
 
 func (x *ResumeRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[14]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1066,7 @@ func (x *ResumeRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRolloutResponse.ProtoReflect.Descriptor instead.
 func (*ResumeRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{14}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResumeRolloutResponse) GetRollout() *Rollout {
@@ -969,7 +1086,7 @@ type HaltRolloutRequest struct {
 
 func (x *HaltRolloutRequest) Reset() {
 	*x = HaltRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[15]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1098,7 @@ func (x *HaltRolloutRequest) String() string {
 func (*HaltRolloutRequest) ProtoMessage() {}
 
 func (x *HaltRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[15]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1111,7 @@ func (x *HaltRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaltRolloutRequest.ProtoReflect.Descriptor instead.
 func (*HaltRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{15}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HaltRolloutRequest) GetId() int64 {
@@ -1020,7 +1137,7 @@ type HaltRolloutResponse struct {
 
 func (x *HaltRolloutResponse) Reset() {
 	*x = HaltRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[16]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1149,7 @@ func (x *HaltRolloutResponse) String() string {
 func (*HaltRolloutResponse) ProtoMessage() {}
 
 func (x *HaltRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[16]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1162,7 @@ func (x *HaltRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaltRolloutResponse.ProtoReflect.Descriptor instead.
 func (*HaltRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{16}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HaltRolloutResponse) GetRollout() *Rollout {
@@ -1065,7 +1182,7 @@ type RevertRolloutRequest struct {
 
 func (x *RevertRolloutRequest) Reset() {
 	*x = RevertRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[17]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1077,7 +1194,7 @@ func (x *RevertRolloutRequest) String() string {
 func (*RevertRolloutRequest) ProtoMessage() {}
 
 func (x *RevertRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[17]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1090,7 +1207,7 @@ func (x *RevertRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertRolloutRequest.ProtoReflect.Descriptor instead.
 func (*RevertRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{17}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RevertRolloutRequest) GetId() int64 {
@@ -1116,7 +1233,7 @@ type RevertRolloutResponse struct {
 
 func (x *RevertRolloutResponse) Reset() {
 	*x = RevertRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[18]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1245,7 @@ func (x *RevertRolloutResponse) String() string {
 func (*RevertRolloutResponse) ProtoMessage() {}
 
 func (x *RevertRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[18]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1258,7 @@ func (x *RevertRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertRolloutResponse.ProtoReflect.Descriptor instead.
 func (*RevertRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{18}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RevertRolloutResponse) GetRollout() *Rollout {
@@ -1164,7 +1281,7 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\x04open\x18\x05 \x01(\x03R\x04open\"4\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
-	"\x06detail\x18\x02 \x01(\tR\x06detail\"\x94\x05\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\"\xd0\x06\n" +
 	"\aRollout\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
 	"\aproduct\x18\x02 \x01(\tR\aproduct\x12\x18\n" +
@@ -1192,7 +1309,21 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"policyJson\x12&\n" +
 	"\x0fresume_asked_by\x18\x14 \x01(\tR\rresumeAskedBy\x12\x1a\n" +
 	"\breverted\x18\x15 \x01(\x03R\breverted\x12'\n" +
-	"\x0fpolicy_revision\x18\x1e \x01(\x03R\x0epolicyRevision\"\xa1\x01\n" +
+	"\x0fpolicy_revision\x18\x1e \x01(\x03R\x0epolicyRevision\x122\n" +
+	"\x06halted\x18\x16 \x03(\v2\x1a.headgate.v1.HaltedSegmentR\x06halted\x12\"\n" +
+	"\rlift_asked_by\x18\x17 \x01(\tR\vliftAskedBy\x12\"\n" +
+	"\rlift_asked_of\x18\x18 \x01(\tR\vliftAskedOf\x12\x1d\n" +
+	"\n" +
+	"gates_used\x18\x19 \x01(\x03R\tgatesUsed\x12\x1f\n" +
+	"\vgates_limit\x18\x1a \x01(\x03R\n" +
+	"gatesLimit\"\xba\x01\n" +
+	"\rHaltedSegment\x12\x18\n" +
+	"\asegment\x18\x01 \x01(\tR\asegment\x12>\n" +
+	"\x06labels\x18\x02 \x03(\v2&.headgate.v1.HaltedSegment.LabelsEntryR\x06labels\x12\x14\n" +
+	"\x05share\x18\x03 \x01(\x01R\x05share\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa1\x01\n" +
 	"\x13StartRolloutRequest\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1f\n" +
@@ -1220,10 +1351,11 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"E\n" +
 	"\x13HoldRolloutResponse\x12.\n" +
-	"\arollout\x18\x01 \x01(\v2\x14.headgate.v1.RolloutR\arollout\"8\n" +
+	"\arollout\x18\x01 \x01(\v2\x14.headgate.v1.RolloutR\arollout\"R\n" +
 	"\x14ResumeRolloutRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x10\n" +
-	"\x03why\x18\x02 \x01(\tR\x03why\"G\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\x12\x18\n" +
+	"\asegment\x18\x03 \x01(\tR\asegment\"G\n" +
 	"\x15ResumeRolloutResponse\x12.\n" +
 	"\arollout\x18\x01 \x01(\v2\x14.headgate.v1.RolloutR\arollout\"6\n" +
 	"\x12HaltRolloutRequest\x12\x0e\n" +
@@ -1259,60 +1391,64 @@ func file_headgate_v1_rollout_proto_rawDescGZIP() []byte {
 	return file_headgate_v1_rollout_proto_rawDescData
 }
 
-var file_headgate_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_headgate_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_headgate_v1_rollout_proto_goTypes = []any{
 	(*Counts)(nil),                // 0: headgate.v1.Counts
 	(*Reason)(nil),                // 1: headgate.v1.Reason
 	(*Rollout)(nil),               // 2: headgate.v1.Rollout
-	(*StartRolloutRequest)(nil),   // 3: headgate.v1.StartRolloutRequest
-	(*StartRolloutResponse)(nil),  // 4: headgate.v1.StartRolloutResponse
-	(*GetRolloutRequest)(nil),     // 5: headgate.v1.GetRolloutRequest
-	(*GetRolloutResponse)(nil),    // 6: headgate.v1.GetRolloutResponse
-	(*ListRolloutsRequest)(nil),   // 7: headgate.v1.ListRolloutsRequest
-	(*ListRolloutsResponse)(nil),  // 8: headgate.v1.ListRolloutsResponse
-	(*WatchRolloutRequest)(nil),   // 9: headgate.v1.WatchRolloutRequest
-	(*WatchRolloutResponse)(nil),  // 10: headgate.v1.WatchRolloutResponse
-	(*HoldRolloutRequest)(nil),    // 11: headgate.v1.HoldRolloutRequest
-	(*HoldRolloutResponse)(nil),   // 12: headgate.v1.HoldRolloutResponse
-	(*ResumeRolloutRequest)(nil),  // 13: headgate.v1.ResumeRolloutRequest
-	(*ResumeRolloutResponse)(nil), // 14: headgate.v1.ResumeRolloutResponse
-	(*HaltRolloutRequest)(nil),    // 15: headgate.v1.HaltRolloutRequest
-	(*HaltRolloutResponse)(nil),   // 16: headgate.v1.HaltRolloutResponse
-	(*RevertRolloutRequest)(nil),  // 17: headgate.v1.RevertRolloutRequest
-	(*RevertRolloutResponse)(nil), // 18: headgate.v1.RevertRolloutResponse
+	(*HaltedSegment)(nil),         // 3: headgate.v1.HaltedSegment
+	(*StartRolloutRequest)(nil),   // 4: headgate.v1.StartRolloutRequest
+	(*StartRolloutResponse)(nil),  // 5: headgate.v1.StartRolloutResponse
+	(*GetRolloutRequest)(nil),     // 6: headgate.v1.GetRolloutRequest
+	(*GetRolloutResponse)(nil),    // 7: headgate.v1.GetRolloutResponse
+	(*ListRolloutsRequest)(nil),   // 8: headgate.v1.ListRolloutsRequest
+	(*ListRolloutsResponse)(nil),  // 9: headgate.v1.ListRolloutsResponse
+	(*WatchRolloutRequest)(nil),   // 10: headgate.v1.WatchRolloutRequest
+	(*WatchRolloutResponse)(nil),  // 11: headgate.v1.WatchRolloutResponse
+	(*HoldRolloutRequest)(nil),    // 12: headgate.v1.HoldRolloutRequest
+	(*HoldRolloutResponse)(nil),   // 13: headgate.v1.HoldRolloutResponse
+	(*ResumeRolloutRequest)(nil),  // 14: headgate.v1.ResumeRolloutRequest
+	(*ResumeRolloutResponse)(nil), // 15: headgate.v1.ResumeRolloutResponse
+	(*HaltRolloutRequest)(nil),    // 16: headgate.v1.HaltRolloutRequest
+	(*HaltRolloutResponse)(nil),   // 17: headgate.v1.HaltRolloutResponse
+	(*RevertRolloutRequest)(nil),  // 18: headgate.v1.RevertRolloutRequest
+	(*RevertRolloutResponse)(nil), // 19: headgate.v1.RevertRolloutResponse
+	nil,                           // 20: headgate.v1.HaltedSegment.LabelsEntry
 }
 var file_headgate_v1_rollout_proto_depIdxs = []int32{
 	0,  // 0: headgate.v1.Rollout.counts:type_name -> headgate.v1.Counts
 	1,  // 1: headgate.v1.Rollout.reasons:type_name -> headgate.v1.Reason
-	2,  // 2: headgate.v1.StartRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 3: headgate.v1.GetRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 4: headgate.v1.ListRolloutsResponse.rollouts:type_name -> headgate.v1.Rollout
-	2,  // 5: headgate.v1.WatchRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 6: headgate.v1.HoldRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 7: headgate.v1.ResumeRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 8: headgate.v1.HaltRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 9: headgate.v1.RevertRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	3,  // 10: headgate.v1.RolloutService.StartRollout:input_type -> headgate.v1.StartRolloutRequest
-	5,  // 11: headgate.v1.RolloutService.GetRollout:input_type -> headgate.v1.GetRolloutRequest
-	7,  // 12: headgate.v1.RolloutService.ListRollouts:input_type -> headgate.v1.ListRolloutsRequest
-	9,  // 13: headgate.v1.RolloutService.WatchRollout:input_type -> headgate.v1.WatchRolloutRequest
-	11, // 14: headgate.v1.RolloutService.HoldRollout:input_type -> headgate.v1.HoldRolloutRequest
-	13, // 15: headgate.v1.RolloutService.ResumeRollout:input_type -> headgate.v1.ResumeRolloutRequest
-	15, // 16: headgate.v1.RolloutService.HaltRollout:input_type -> headgate.v1.HaltRolloutRequest
-	17, // 17: headgate.v1.RolloutService.RevertRollout:input_type -> headgate.v1.RevertRolloutRequest
-	4,  // 18: headgate.v1.RolloutService.StartRollout:output_type -> headgate.v1.StartRolloutResponse
-	6,  // 19: headgate.v1.RolloutService.GetRollout:output_type -> headgate.v1.GetRolloutResponse
-	8,  // 20: headgate.v1.RolloutService.ListRollouts:output_type -> headgate.v1.ListRolloutsResponse
-	10, // 21: headgate.v1.RolloutService.WatchRollout:output_type -> headgate.v1.WatchRolloutResponse
-	12, // 22: headgate.v1.RolloutService.HoldRollout:output_type -> headgate.v1.HoldRolloutResponse
-	14, // 23: headgate.v1.RolloutService.ResumeRollout:output_type -> headgate.v1.ResumeRolloutResponse
-	16, // 24: headgate.v1.RolloutService.HaltRollout:output_type -> headgate.v1.HaltRolloutResponse
-	18, // 25: headgate.v1.RolloutService.RevertRollout:output_type -> headgate.v1.RevertRolloutResponse
-	18, // [18:26] is the sub-list for method output_type
-	10, // [10:18] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	3,  // 2: headgate.v1.Rollout.halted:type_name -> headgate.v1.HaltedSegment
+	20, // 3: headgate.v1.HaltedSegment.labels:type_name -> headgate.v1.HaltedSegment.LabelsEntry
+	2,  // 4: headgate.v1.StartRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 5: headgate.v1.GetRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 6: headgate.v1.ListRolloutsResponse.rollouts:type_name -> headgate.v1.Rollout
+	2,  // 7: headgate.v1.WatchRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 8: headgate.v1.HoldRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 9: headgate.v1.ResumeRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 10: headgate.v1.HaltRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 11: headgate.v1.RevertRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	4,  // 12: headgate.v1.RolloutService.StartRollout:input_type -> headgate.v1.StartRolloutRequest
+	6,  // 13: headgate.v1.RolloutService.GetRollout:input_type -> headgate.v1.GetRolloutRequest
+	8,  // 14: headgate.v1.RolloutService.ListRollouts:input_type -> headgate.v1.ListRolloutsRequest
+	10, // 15: headgate.v1.RolloutService.WatchRollout:input_type -> headgate.v1.WatchRolloutRequest
+	12, // 16: headgate.v1.RolloutService.HoldRollout:input_type -> headgate.v1.HoldRolloutRequest
+	14, // 17: headgate.v1.RolloutService.ResumeRollout:input_type -> headgate.v1.ResumeRolloutRequest
+	16, // 18: headgate.v1.RolloutService.HaltRollout:input_type -> headgate.v1.HaltRolloutRequest
+	18, // 19: headgate.v1.RolloutService.RevertRollout:input_type -> headgate.v1.RevertRolloutRequest
+	5,  // 20: headgate.v1.RolloutService.StartRollout:output_type -> headgate.v1.StartRolloutResponse
+	7,  // 21: headgate.v1.RolloutService.GetRollout:output_type -> headgate.v1.GetRolloutResponse
+	9,  // 22: headgate.v1.RolloutService.ListRollouts:output_type -> headgate.v1.ListRolloutsResponse
+	11, // 23: headgate.v1.RolloutService.WatchRollout:output_type -> headgate.v1.WatchRolloutResponse
+	13, // 24: headgate.v1.RolloutService.HoldRollout:output_type -> headgate.v1.HoldRolloutResponse
+	15, // 25: headgate.v1.RolloutService.ResumeRollout:output_type -> headgate.v1.ResumeRolloutResponse
+	17, // 26: headgate.v1.RolloutService.HaltRollout:output_type -> headgate.v1.HaltRolloutResponse
+	19, // 27: headgate.v1.RolloutService.RevertRollout:output_type -> headgate.v1.RevertRolloutResponse
+	20, // [20:28] is the sub-list for method output_type
+	12, // [12:20] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_rollout_proto_init() }
@@ -1326,7 +1462,7 @@ func file_headgate_v1_rollout_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_rollout_proto_rawDesc), len(file_headgate_v1_rollout_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,57 @@
+package server
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/headgate/headgate/fleet"
+	"github.com/headgate/headgate/rollout"
+	"github.com/headgate/headgate/sim/wire"
+)
+
+// badDriver is the configuration that the tests' release crashes: neither the
+// processor nor the driver alone.
+var badDriver = fleet.Labels{"arch": "arm64", "driver": "X"}
+
+// mixed gives endpoint i its labels: a quarter arm64, a third with driver X.
+func mixed(i int, _ *rand.Rand) map[string]string {
+	return map[string]string{"arch": []string{"amd64", "arm64", "amd64", "amd64"}[i%4], "driver": []string{"X", "Y", "Z"}[i/4%3], "os": fmt.Sprint("os-", i/12%5)}
+}
+
+const segmentFleet = 600
+
+func segmentPolicy(t *testing.T) rollout.Policy {
+	p := flashQuick(t)
+	p.Name = "segments-quick"
+	p.Budget.Segments, p.Budget.MaxSegment, p.Budget.MaxExcluded = true, 0.1, 0.2
+	return p
+}
+
+// TestOneBadConfigurationIsHaltedAlone: everybody else gets the release, through
+// the real server, and each decision comes out the same when it is made again.
+func TestOneBadConfigurationIsHaltedAlone(t *testing.T) {
+	w := newWorld(t, often)
+	w.content("1.0.0")
+	f := w.live(wire.Config{N: segmentFleet, Labels: mixed, Crashes: func(l map[string]string, _ string) bool { return fleet.Labels(l).Match(badDriver) }})
+	id := w.start("1.0.0", segmentPolicy(t))
+	r := w.untilStops(id, rollout.Finished)
+	if len(r.Halted) != 1 || r.Halted[0].Segment != badDriver.String() {
+		t.Errorf("left out: %v; want %s", r.Halted, badDriver)
+	}
+	if c := r.Counts; c.Proven < segmentFleet*8/10 {
+		t.Errorf("counts %v; want nearly all but the twelfth with the driver proven", c)
+	}
+	named := false
+	for _, d := range w.replays(id) {
+		for _, h := range d.Decision.HaltSegments {
+			named = named || h.Labels.String() == badDriver.String()
+		}
+	}
+	if !named {
+		t.Error("no decision names the segment")
+	}
+	w.healthy()
+	s := f.Stats()
+	t.Logf("%+v", s)
+}

@@ -1,0 +1,136 @@
+package storetest
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/headgate/headgate/fleet"
+	"github.com/headgate/headgate/rollout"
+	"github.com/headgate/headgate/store"
+)
+
+// segments: failures are counted by the labels of those who failed, whatever is
+// halted; who is in a halted segment is counted out of the cohorts and refused,
+// and in again when two people lift it.
+func segments(t *testing.T, newDSN func(testing.TB) string) {
+	w := NewWorld(t, Open(t, newDSN(t)), 8)
+	ro := w.segmented(t)
+	id := ro.ID
+	observe := func() *rollout.Observed {
+		t.Helper()
+		Healthy(t, w.Store)
+		snap, err := w.Store.Snapshot(t.Context(), id, at(22))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return snap.Observed
+	}
+	linux := fleet.Labels{"os": "linux"}
+	before := observe()
+	if n := failures(before.Failures, linux); n != [2]int64{2, 0} || failures(before.Failures, fleet.Labels{"os": "windows"}) != [2]int64{0, 1} {
+		t.Fatalf("failures by labels: %+v", before.Failures)
+	}
+	w.composed(t, id)
+	d := rollout.Decision{Action: rollout.HaltSegment, State: rollout.Running, Reasons: []rollout.Reason{{Code: "segment-evidence"}}, Pace: ro.Pace,
+		HaltSegments: []rollout.HaltedSegment{{ID: 1, Labels: linux, Share: 0.5}}, Knowledge: &rollout.Knowledge{}}
+	if _, err := w.decide(t, id, d); err != nil {
+		t.Fatal(err)
+	}
+	c := observe()
+	if n := c.Cohorts[0]; n.Granted != 6 || n.Size != 3 || n.Arm.Harmed != 0 || n.ByAge[0] != 2 || c.Control.Harmed != 1 || len(c.Halted) != 1 {
+		t.Fatalf("without the segment: %+v, controls %+v", n, c.Control)
+	}
+	for i, want := range map[int]string{6: "segment-halted", 0: "already-harmed", 4: "segment-halted", 7: "granted"} {
+		if a := w.Commit(t, store.Batch{Asks: []store.GrantAsk{w.Ask(i, id)}}, at(22)).Asks[0]; a.Code != want {
+			t.Errorf("endpoint %d: %+v; want %s", i, a, want)
+		}
+	}
+	// One of the segment fails, and one goes back, while it is out.
+	w.Commit(t, store.Batch{Beacons: []store.BeaconReport{w.Beacon(4, id, store.AttemptReverted)}}, at(22))
+	w.lift(t, id, linux)
+	after := observe()
+	if n := after.Cohorts[0]; n.Granted != 7 || n.Size != 7 || n.Arm.Harmed != 2 || n.ByAge[0] != before.Cohorts[0].ByAge[0]+1 || len(after.Halted) != 0 {
+		t.Fatalf("with the segment again: %+v", n)
+	}
+	if a := w.Commit(t, store.Batch{Asks: []store.GrantAsk{w.Ask(4, id)}}, at(23)).Asks[0]; a.Verdict != rollout.Granted || a.New {
+		t.Errorf("who went back with the segment: %+v; want the grant again", a)
+	}
+	if got, err := w.Store.Rollout(t.Context(), id); err != nil || got.Reverted != 2 {
+		t.Errorf("%d went back, %v; want the two harmed only", got.Reverted, err)
+	}
+	observe()
+}
+
+func at(s int) time.Time { return Start.Add(time.Duration(s) * time.Second) }
+
+// segmented rolls out to the first six; 0 and 2 are harmed, 1 is proven, and 7
+// falls ill as a control.
+func (w *World) segmented(t *testing.T) store.Rollout {
+	t.Helper()
+	p := budgetPolicy()
+	p.Budget.Segments, p.Budget.MaxSegment, p.Budget.MaxExcluded = true, 0.5, 0.5
+	ro, err := w.Store.StartRollout(t.Context(), store.Start{
+		Product: Product, Version: "1.0.0", Policy: p, Seed: seedFor(w), Actor: "operator:ann", Pace: rollout.Pace{Window: 8, Ceiling: 8, Turn: 1},
+	}, Start, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asks, all := store.Batch{}, store.Batch{}
+	for i := range 8 {
+		all.Beacons = append(all.Beacons, w.Beacon(i, ro.ID, ""))
+	}
+	w.Commit(t, all, at(1))
+	for i := range 6 {
+		asks.Asks = append(asks.Asks, w.Ask(i, ro.ID))
+	}
+	w.Commit(t, asks, at(2))
+	ill := w.Beacon(7, ro.ID, "")
+	ill.Installations[0].Healthy = false
+	failed := store.Batch{Beacons: []store.BeaconReport{w.Beacon(0, ro.ID, store.AttemptHarmed), w.Beacon(1, ro.ID, store.AttemptProven), w.Beacon(2, ro.ID, store.AttemptHarmed), ill}}
+	w.Commit(t, failed, at(20))
+	w.Commit(t, failed, at(21)) // says nothing new
+	return ro
+}
+
+// composed: the fleet is counted by its labels.
+func (w *World) composed(t *testing.T, id int64) {
+	t.Helper()
+	groups, err := w.Store.Composition(t.Context(), id, at(1))
+	fit, exposed, heard := int64(0), int64(0), int64(0)
+	for _, g := range groups {
+		fit, exposed, heard = fit+g.Fit, exposed+g.Exposed, heard+g.Heard
+	}
+	if err != nil || len(groups) != 6 || fit != 8 || exposed != 6 || heard != 2 {
+		t.Fatalf("composition %+v, %v", groups, err)
+	}
+}
+
+// lift has two operators take a segment in again.
+func (w *World) lift(t *testing.T, id int64, segment fleet.Labels) {
+	t.Helper()
+	order := func(who string, l fleet.Labels) (store.Rollout, error) {
+		return w.Store.OrderRollout(t.Context(), id, rollout.Order{Verb: rollout.VerbLift, Operator: who, Segment: l}, Start, nil)
+	}
+	if _, err := order("ann", fleet.Labels{"os": "plan9"}); !errors.Is(err, store.ErrState) {
+		t.Errorf("a segment that is not left out: %v", err)
+	}
+	for range 2 { // one person's word is one, however often
+		if r, err := order("ann", segment); err != nil || r.LiftAskedBy != "ann" || len(r.Halted) != 1 {
+			t.Fatalf("one operator: %+v, %v", r.Halted, err)
+		}
+	}
+	if r, err := order("bob", segment); err != nil || r.LiftAskedBy != "" || len(r.Halted) != 0 || r.Pace.AcceptedHarm != 2 {
+		t.Fatalf("two operators: %+v %+v, %v", r.Halted, r.Pace, err)
+	}
+}
+
+// failures sums up the treated and control failures in a segment.
+func failures(all []rollout.Failures, segment fleet.Labels) (n [2]int64) {
+	for _, f := range all {
+		if f.Labels.Match(segment) {
+			n[0], n[1] = n[0]+f.Treated, n[1]+f.Control
+		}
+	}
+	return n
+}
