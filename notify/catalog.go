@@ -54,6 +54,10 @@ func newPhrases() catalog.Catalog {
 	for _, key := range []string{"update", "verify", "configure", "rotate", "peer", "none"} {
 		set("action-"+key, actionEN[Action(key)], actionJA[Action(key)])
 	}
+	for p, t := range purposeText {
+		set("kind-"+string(p), t[0], t[1])
+		set("why-"+string(p), t[2], t[3])
+	}
 	for kind, t := range checkText {
 		set("check-"+string(kind), t[0], t[1])
 	}
@@ -103,6 +107,15 @@ var checkText = map[CheckKind][2]string{
 	CheckSetting: {"the setting %[2]q of %[1]s is %[3]q", "%[1]s の設定 %[2]q が %[3]q であること"},
 	CheckAge:     {"%[2]q of %[1]s was made anew at or after %[3]s", "%[1]s の %[2]q が %[3]s 以降に作り直されていること"},
 	CheckCommand: {"the check %[2]q of %[1]s passes", "%[1]s の検査 %[2]q が成功すること"},
+}
+
+// purposeText are, for what is not the notice itself, its kind and its first
+// sentence.
+var purposeText = map[Purpose][4]string{
+	ForReminder: {"Reminder", "再度のお知らせ", "Open steps: %[1]s. You were told of this before.", "未完了の手順: %[1]s。以前お知らせした件です。"},
+	ForReopened: {"Opened again", "未完了に戻りました", "A check that had passed fails again. Open steps: %[1]s.", "一度取れた確認が取れなくなりました。未完了の手順: %[1]s。"},
+	ForEscalation: {"Nobody has answered", "未回答のお知らせ", "Your first contact has not acknowledged this, so you are told. Open steps: %[1]s.",
+		"第一連絡先から受領のご連絡がないため、お知らせしています。未完了の手順: %[1]s。"},
 }
 
 var severityText = map[string][2]string{

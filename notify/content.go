@@ -8,20 +8,21 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/headgate/headgate/psirt"
 )
 
-// Action is what a case asks of its customers (msrc-2024-06 and the CSAF
-// remediation share it: one field, four outputs).
-type Action string
+// Action is what a case asks of its customers.
+type Action = psirt.Action
 
 // The actions.
 const (
-	None      Action = "none"
-	Verify    Action = "verify"
-	Configure Action = "configure"
-	Rotate    Action = "rotate"
-	Update    Action = "update"
-	Peer      Action = "peer" // a third party, such as a federated provider, must act
+	None      = psirt.ActNone
+	Verify    = psirt.ActVerify
+	Configure = psirt.ActConfigure
+	Rotate    = psirt.ActRotate
+	Update    = psirt.ActUpdate
+	Peer      = psirt.ActPeer // a third party, such as a federated provider, must act
 )
 
 // Actions lists the actions.

@@ -133,3 +133,13 @@ func (p Progress) Reopened() (n int) {
 	}
 	return n
 }
+
+// Open lists the numbers of the steps, from 1, that are open.
+func (p Progress) Open() (n []int) {
+	for i, s := range p.Steps {
+		if st := s.State(p.Resources); st == StepOpen || st == StepReopened || (st == StepDone && s.HasCheck) {
+			n = append(n, i+1)
+		}
+	}
+	return n
+}

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/text/language"
@@ -16,6 +17,8 @@ type Letter struct {
 	To       Recipient
 	Language Language
 	Mark     Mark
+	Purpose  Purpose // empty: ForNotice
+	Open     []int   // numbers of the steps that are open, for what is not ForNotice
 }
 
 // Message is a rendered edition: plain text, and nothing that a mail program
@@ -74,6 +77,9 @@ func (p *Printer) Render(l Letter) Message {
 	w.resources()
 	w.foot()
 	kind := w.say("action-" + string(l.Content.Action))
+	if l.Purpose != "" && l.Purpose != ForNotice {
+		kind = w.say("kind-" + string(l.Purpose))
+	}
 	return Message{
 		Subject: clean("[" + kind + "] " + title + " (" + l.Notice + ")"),
 		Opaque:  clean(w.say(keyHead, l.Notice, l.To.Tenant)),
@@ -168,6 +174,9 @@ func (w *writer) head() {
 
 func (w *writer) why(title string) {
 	c := w.l.Content
+	if p := w.l.Purpose; p != "" && p != ForNotice {
+		w.block(w.say("why-"+string(p), numbers(w.l.Open)))
+	}
 	w.block(clean(title))
 	if c.Severity != "" {
 		w.line(w.say(keySeverity, w.say("severity-"+c.Severity)))
@@ -201,6 +210,15 @@ func (w *writer) ids() (ids []string) {
 	return slices.Compact(ids) // they are sorted
 }
 
+// numbers writes step numbers: "1, 3".
+func numbers(n []int) string {
+	s := make([]string, len(n))
+	for i := range n {
+		s[i] = strconv.Itoa(n[i])
+	}
+	return strings.Join(s, ", ")
+}
+
 func (w *writer) steps() {
 	steps := w.l.Content.Steps
 	if len(steps) == 0 {
@@ -210,10 +228,7 @@ func (w *writer) steps() {
 	w.heading(w.say(keySteps))
 	w.line(w.pair(1))
 	for i, s := range steps {
-		number := string(rune('0'+(i+1)%10)) + ". "
-		if i+1 >= 10 {
-			number = string(rune('0'+(i+1)/10)) + number
-		}
+		number := strconv.Itoa(i+1) + ". "
 		w.block(number + indent(w.own(s.Text), strings.Repeat(" ", len(number))))
 		pad := strings.Repeat(" ", len(number))
 		if c := s.Check; c != nil {

@@ -21,6 +21,8 @@ type dialect struct {
 	// locks the whole database instead: each transaction that writes begins with
 	// BEGIN IMMEDIATE.
 	lock string
+	// skip is lock that passes over rows which another transaction holds.
+	skip string
 	// clustered ends a table that is stored in the order of its primary key.
 	clustered string
 	// prepare: the hot statements are prepared by us. pgx does that by itself.
@@ -37,7 +39,7 @@ var sqlite = dialect{
 
 var postgres = dialect{
 	name: "postgres", goose: goose.DialectPostgres,
-	lock: " FOR UPDATE", numbered: true,
+	lock: " FOR UPDATE", skip: " FOR UPDATE SKIP LOCKED", numbered: true,
 }
 
 // dialectOf tells the engine by the data source name.

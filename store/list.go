@@ -132,6 +132,7 @@ func (c conn) queryList(ctx context.Context, l *list, fixed, rows []any, f func(
 // hotLists and hotTexts are what Open prepares.
 var hotLists = []*list{
 	listEndpoints, listTenants, listExposures, listDomains, listGrant, listProve, listCount, listVitals, listRefuse, listInstalled, listFirst, listWell, listStillQuiet, listHashes, listInstallations,
+	listNotices, listMessages, listDeliveries,
 }
 
 var hotTexts = []string{textGate, textTotal, textNew, textTally, textMove, textCohorts, textCohort, textWatching, textHead, textMoveHead, textEntry, textHash}

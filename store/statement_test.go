@@ -123,7 +123,7 @@ func textOf(e ast.Expr, constants map[string]string) (string, bool) {
 		text, ok := constants[e.Name]
 		return text, ok
 	case *ast.SelectorExpr:
-		return "", e.Sel.Name == "lock"
+		return "", e.Sel.Name == "lock" || e.Sel.Name == "skip"
 	case *ast.BinaryExpr:
 		x, ok1 := textOf(e.X, constants)
 		y, ok2 := textOf(e.Y, constants)

@@ -52,6 +52,12 @@ func Run(t *testing.T, newDSN func(testing.TB) string) {
 		{"ReportBecomesACaseThatIsItsFacts", caseLine},
 		{"CaseIsNotThereForStrangers", caseStrangers},
 		{"KillLosesNothingAcknowledged", killed},
+		{"WavesTellExactlyTheAudienceOnce", wavesTell},
+		{"NoticesAreReadByTheirTenantAndTheCase", noticesAreTheirs},
+		{"DeliveriesSurviveTheirServer", deliveriesSurvive},
+		{"ChecksCloseNoticesAndOpenThemAgain", checksClose},
+		{"RemindersComeOnce", remindersComeOnce},
+		{"FeedsShowTheirOwnTenantOnly", feedsAreTheirs},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, newDSN) })
 	}
