@@ -119,7 +119,8 @@ Connection:    --server, --token-file, --pin, or HEADGATE_SERVER,
 		a.serverCommand(), a.keyCommand(), a.rootCommand(), a.vendorCommand(), a.productCommand(),
 		a.releaseCommand(), a.evidenceCommand(), a.tenantCommand(), a.tokenCommand(), a.agentCommand(), a.rolloutCommand(),
 		a.policyCommand(), a.endpointCommand(), a.ledgerCommand(), a.doctorCommand(), a.reviewCommand(), a.simulateCommand(),
-		a.reportCommand(), a.caseCommand(), a.demoCommand(), a.versionCommand(),
+		a.reportCommand(), a.caseCommand(), a.embargoCommand(), a.clockCommand(), a.partyCommand(),
+		a.demoCommand(), a.versionCommand(),
 	)
 	return root
 }

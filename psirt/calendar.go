@@ -60,11 +60,12 @@ var weekdays = []string{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"}
 // Add is the close of the n-th business day after the day of t: the day on which
 // something comes in does not count, whatever the hour.
 func (c *Calendar) Add(t time.Time, n int) time.Time {
-	year, month, day := t.In(c.zone).Date()
+	t = t.In(c.zone)
+	year, month, day := t.Date()
+	weekday := int(t.Weekday())
 	for left := n; left > 0; {
-		day++
-		// Noon is on the same day whatever daylight saving does.
-		if c.business(time.Date(year, month, day, 12, 0, 0, 0, c.zone)) {
+		day, weekday = day+1, (weekday+1)%7
+		if c.days[weekday] && !c.holiday(year, month, day) {
 			left--
 		}
 	}
@@ -72,9 +73,6 @@ func (c *Calendar) Add(t time.Time, n int) time.Time {
 	return time.Date(year, month, day, hour, minute, 0, 0, c.zone).UTC()
 }
 
-func (c *Calendar) business(noon time.Time) bool {
-	if !c.days[noon.Weekday()] {
-		return false
-	}
-	return len(c.holidays) == 0 || !c.holidays[noon.Format(time.DateOnly)]
+func (c *Calendar) holiday(year int, month time.Month, day int) bool {
+	return len(c.holidays) > 0 && c.holidays[time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)]
 }

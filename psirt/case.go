@@ -151,6 +151,9 @@ func (c *Case) event(event State, f Fact) error {
 	if err != nil {
 		return err
 	}
+	if next != c.State {
+		c.Closed, c.Why = time.Time{}, "" // the world goes on: so does the case
+	}
 	c.State = next
 	c.Since[slices.Index(Events, event)].set(f)
 	return nil

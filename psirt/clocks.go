@@ -34,6 +34,9 @@ type ClockRow struct {
 	BusinessDays int           `json:"business_days,omitempty"`
 	ClearedBy    string        `json:"cleared_by"`
 	Act          string        `json:"act"` // {case} and {report} stand for the ids
+
+	from    []moment
+	cleared moment
 }
 
 //go:embed clocks.json
@@ -65,23 +68,28 @@ func ParseClockPolicy(b []byte, zone func(name string) (*time.Location, error)) 
 	if err := first(line("id", p.ID), line("effective", p.Effective), p.Calendar.complete(zone)); err != nil {
 		return p, fmt.Errorf("clock policy: %w", err)
 	}
-	for i, r := range p.Rows {
-		if err := r.check(); err != nil {
+	for i := range p.Rows {
+		if err := p.Rows[i].complete(); err != nil {
 			return p, fmt.Errorf("clock policy %s: rows[%d]: %w", p.ID, i, err)
 		}
 	}
 	return p, nil
 }
 
-func (r ClockRow) check() error {
+// complete checks the row and prepares it for use.
+func (r *ClockRow) complete() error {
 	if len(r.From) == 0 || (r.After == 0) == (r.BusinessDays == 0) || r.After < 0 || r.BusinessDays < 0 || r.BusinessDays > maxBusinessDays {
 		return invalid("%q: want from, and either after or business_days (1 to %d)", r.Name, maxBusinessDays)
 	}
 	for _, name := range append(slices.Clone(r.From), r.ClearedBy) {
-		if !knownMoment(name) {
+		m := momentOf(name)
+		if m == nil {
 			return invalid("%q: no event %q", r.Name, name)
 		}
+		r.from = append(r.from, m)
 	}
+	last := len(r.from) - 1
+	r.from, r.cleared = r.from[:last], r.from[last]
 	for _, s := range r.Severity {
 		if err := oneOf("severity", s, None, Low, Medium, High, Critical); err != nil {
 			return err
@@ -90,9 +98,12 @@ func (r ClockRow) check() error {
 	return first(line("name", r.Name), line("rule", r.Rule), oneOf("force", r.Force, Must, Should), line("act", r.Act))
 }
 
+// moment is when an event happened.
+type moment func(c *Case) FactTime
+
 // moments are what clocks start and stop by. Besides these there are
 // "authority:DUTY/STAGE".
-var moments = map[string]func(c *Case) FactTime{
+var moments = map[string]moment{
 	"report.received":     func(c *Case) FactTime { return c.Reported },
 	"report.acknowledged": func(c *Case) FactTime { return c.Heard },
 	"opened":              func(c *Case) FactTime { return FactTime{At: c.Opened} },
@@ -121,26 +132,24 @@ func (c *Case) publicAt() FactTime {
 
 const authorityPrefix = "authority:"
 
-func knownMoment(name string) bool {
-	if rest, ok := strings.CutPrefix(name, authorityPrefix); ok {
-		duty, stage, ok := strings.Cut(rest, "/")
-		return ok && wordName.MatchString(duty) && wordName.MatchString(stage)
+// momentOf finds an event by its name; nil if there is none.
+func momentOf(name string) moment {
+	rest, ok := strings.CutPrefix(name, authorityPrefix)
+	if !ok {
+		return moments[name]
 	}
-	return moments[name] != nil
-}
-
-// moment is when a named event happened.
-func (c *Case) moment(name string) FactTime {
-	if rest, ok := strings.CutPrefix(name, authorityPrefix); ok {
-		duty, stage, _ := strings.Cut(rest, "/")
-		for _, t := range c.Told {
-			if t.Duty == duty && t.Stage == stage {
-				return t.At
+	duty, stage, _ := strings.Cut(rest, "/")
+	if !wordName.MatchString(duty) || !wordName.MatchString(stage) {
+		return nil
+	}
+	return func(c *Case) FactTime {
+		for i := range c.Told {
+			if c.Told[i].Duty == duty && c.Told[i].Stage == stage {
+				return c.Told[i].At
 			}
 		}
 		return FactTime{}
 	}
-	return moments[name](c)
 }
 
 // Clocks are the case's deadlines at now: those that run first, and these by due
@@ -162,8 +171,8 @@ func (c *Case) Clocks(p *ClockPolicy, now time.Time) []Clock {
 	}
 	if !c.Closed.IsZero() {
 		for i := range out {
-			if out[i].Runs() {
-				out[i].Cleared = c.Closed
+			if k := &out[i]; k.Runs() {
+				k.Cleared = later(c.Closed, k.Started)
 			}
 		}
 	}
@@ -173,8 +182,8 @@ func (c *Case) Clocks(p *ClockPolicy, now time.Time) []Clock {
 
 func (r *ClockRow) clock(c *Case, cal *Calendar) (Clock, bool) {
 	var from FactTime
-	for _, name := range r.From {
-		t := c.moment(name)
+	for _, when := range r.from {
+		t := when(c)
 		if !t.Known() {
 			return Clock{}, false
 		}
@@ -182,15 +191,15 @@ func (r *ClockRow) clock(c *Case, cal *Calendar) (Clock, bool) {
 			from = t
 		}
 	}
-	k := Clock{Name: r.Name, Rule: r.Rule, Force: r.Force, Started: from.At, Clears: r.Act, Fact: from.Seq, Cleared: c.moment(r.ClearedBy).At}
+	k := Clock{Name: r.Name, Rule: r.Rule, Force: r.Force, Started: from.At, Clears: r.Act, Fact: from.Seq, Cleared: r.cleared(c).At}
 	if r.BusinessDays > 0 {
 		k.Due = cal.Add(from.At, r.BusinessDays)
 	} else {
 		k.Due = from.At.Add(r.After.Std())
 	}
 	// What was done before the clock started has cleared it then.
-	if !k.Cleared.IsZero() && k.Cleared.Before(k.Started) {
-		k.Cleared = k.Started
+	if !k.Runs() {
+		k.Cleared = later(k.Cleared, k.Started)
 	}
 	return k, true
 }
@@ -211,8 +220,15 @@ func (c *Case) embargoClock(now time.Time) (Clock, bool) {
 	}
 	k.Started = e.Proposed.At
 	k.Fact = e.Proposed.Seq
-	if p := c.publicAt(); k.Cleared.IsZero() && p.Known() {
-		k.Cleared = p.At
+	if p := c.publicAt(); k.Runs() && p.Known() {
+		k.Cleared = later(p.At, k.Started)
 	}
 	return k, true
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }

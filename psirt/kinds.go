@@ -15,6 +15,7 @@ var kinds = map[Kind]func() Body{
 	"case.titled":   func() Body { return &CaseTitled{} },
 	"case.sealed":   func() Body { return &CaseSealed{} },
 	"case.unsealed": func() Body { return &CaseUnsealed{} },
+	"case.reopened": func() Body { return &CaseReopened{} },
 	"case.closed":   func() Body { return &CaseClosed{} },
 
 	"member.added":      func() Body { return &MemberAdded{} },

@@ -1,5 +1,7 @@
 package psirt
 
+import "time"
+
 // CaseOpened is the first fact of every case. A case starts sealed.
 type CaseOpened struct {
 	Title string `json:"title"`
@@ -66,7 +68,8 @@ func (b *CaseUnsealed) apply(c *Case, _ Fact) error {
 	return nil
 }
 
-// CaseClosed says that nothing is left to do.
+// CaseClosed says that nothing is left to do. What happens in the world after
+// that opens the case again.
 type CaseClosed struct {
 	Why string `json:"why"`
 }
@@ -81,6 +84,24 @@ func (b *CaseClosed) apply(c *Case, f Fact) error {
 		return illegal("it is closed already")
 	}
 	c.Closed, c.Why = f.At, b.Why
+	return nil
+}
+
+// CaseReopened says that something is left to do after all.
+type CaseReopened struct {
+	Why string `json:"why"`
+}
+
+// Kind implements Body.
+func (*CaseReopened) Kind() Kind { return "case.reopened" }
+
+func (b *CaseReopened) check() error { return line("why", b.Why) }
+
+func (b *CaseReopened) apply(c *Case, _ Fact) error {
+	if c.Closed.IsZero() {
+		return illegal("it is not closed")
+	}
+	c.Closed, c.Why = time.Time{}, ""
 	return nil
 }
 

@@ -13,14 +13,15 @@ const (
 	Review   Phase = "review"   // what is to be learned
 )
 
+var deployed = fmt.Sprintf("at least %.0f %% of the affected endpoints were verified as fixed", DeployedAt*100)
+
 // Phase derives the phase, the reason, and the fact that made it so.
 func (c *Case) Phase() (p Phase, reason string, seq int64) {
 	switch {
 	case !c.Closed.IsZero():
 		return Review, "it is closed", c.Revision - 1
 	case c.State.Has(FixDeployed):
-		t := c.When(FixDeployed)
-		return Review, fmt.Sprintf("at least %.0f %% of the affected endpoints are verified as fixed", DeployedAt*100), t.Seq
+		return Review, deployed, c.When(FixDeployed).Seq
 	case c.State.Has(FixReady):
 		return Deploy, "a fix is ready", c.When(FixReady).Seq
 	case c.State.Has(AttackObserved):
