@@ -97,7 +97,7 @@ func (d *Decider) composition(ctx context.Context, id int64, p rollout.Policy) (
 	if ok && now.Sub(kept.at) < 20*kept.took {
 		return kept.groups, nil
 	}
-	groups, err := d.Rollouts.Composition(ctx, id, now.Add(-2*p.Beacon.Std()-grain))
+	groups, err := d.Rollouts.Composition(ctx, id, now.Add(-2*p.Beacon.Std()-grain), now)
 	if err != nil {
 		return nil, fmt.Errorf("count the fleet by labels: %w", err)
 	}

@@ -18,8 +18,9 @@ type Rollouts interface {
 	OpenRollouts(ctx context.Context) ([]store.Rollout, error)
 	Snapshot(ctx context.Context, id int64, now time.Time) (rollout.Snapshot, error)
 	SweepQuiet(ctx context.Context, id int64, now time.Time, limit int) (int, error)
-	Presence(ctx context.Context, id int64, since time.Time) (health.Control, error)
-	Composition(ctx context.Context, id int64, since time.Time) ([]rollout.Group, error)
+	Presence(ctx context.Context, id int64, since, now time.Time) (health.Control, error)
+	PassTenants(ctx context.Context, id int64, share float64, now time.Time) error
+	Composition(ctx context.Context, id int64, since, now time.Time) ([]rollout.Group, error)
 	CommitDecision(ctx context.Context, c store.DecisionCommit, now time.Time, inTx store.InTx) (store.Rollout, error)
 }
 
@@ -163,6 +164,9 @@ func (d *Decider) decide(ctx context.Context, id int64) error {
 	if snap.Control, err = d.Presence(ctx, id, snap.Policy); err != nil {
 		return fmt.Errorf("decide R-%d: %w", id, err)
 	}
+	if err := d.letWaitingPass(ctx, snap, now); err != nil {
+		return fmt.Errorf("decide R-%d: %w", id, err)
+	}
 	atRisk(&snap)
 	if err := d.segment(ctx, &snap); err != nil {
 		return fmt.Errorf("decide R-%d: %w", id, err)
@@ -204,7 +208,7 @@ func (d *Decider) Presence(ctx context.Context, id int64, p rollout.Policy) (hea
 	if ok && now.Sub(kept.at) < max(d.Every*9/10, 20*kept.took) {
 		return kept.control, nil
 	}
-	c, err := d.Rollouts.Presence(ctx, id, now.Add(-2*p.Beacon.Std()-grain))
+	c, err := d.Rollouts.Presence(ctx, id, now.Add(-2*p.Beacon.Std()-grain), now)
 	if err != nil {
 		return c, fmt.Errorf("count controls: %w", err)
 	}
@@ -215,6 +219,16 @@ func (d *Decider) Presence(ctx context.Context, id int64, p rollout.Policy) (hea
 	}
 	d.presence[id] = presence{control: c, at: now, took: d.Now().Sub(now)}
 	return c, nil
+}
+
+// letWaitingPass lets tenants go on that wait until enough is proven elsewhere.
+// Who is kept from the release by any tenant is not counted as elsewhere.
+func (d *Decider) letWaitingPass(ctx context.Context, s rollout.Snapshot, now time.Time) error {
+	c := s.Control
+	if c.Deferred == 0 || c.Fit == 0 || s.Counts.Proven == 0 {
+		return nil
+	}
+	return d.Rollouts.PassTenants(ctx, s.Rollout, min(1, float64(s.Counts.Proven)/float64(c.Fit)), now)
 }
 
 // Kept is the newest count of a rollout's controls, zero if there is none.

@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 )
@@ -78,6 +79,9 @@ func Rank(seed []byte, endpointID string) uint64 {
 	m.Write([]byte(endpointID))
 	return binary.BigEndian.Uint64(m.Sum(nil))
 }
+
+// Share is a rank as a share of the whole line, 0 to 1.
+func Share(rank uint64) float64 { return float64(rank) / math.MaxUint64 }
 
 // InTurn tells whether a rank lies below turn, a share of 0 to 1.
 func InTurn(rank uint64, turn float64) bool {

@@ -91,6 +91,10 @@ type Control struct {
 	// Gone counts unexposed endpoints that were online when the rollout started,
 	// are not heard from now, and did not say goodbye.
 	Gone int64 `json:"gone"`
+	// Deferred are unexposed endpoints that their tenants' limits keep from the
+	// release at present. They are in none of the other numbers: nobody waits for
+	// them, and they are not compared with.
+	Deferred int64 `json:"deferred,omitempty"`
 }
 
 // Limits say how much harm a rollout may do before the verdict is unhealthy.

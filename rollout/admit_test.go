@@ -88,7 +88,7 @@ func TestABatchNeverPassesTheWindow(t *testing.T) {
 	})
 }
 
-func TestPlanOffersTheNewestTheBaseAndEveryRevertOrder(t *testing.T) {
+func TestPlanOffersTheNewestTheBasesAndEveryRevertOrder(t *testing.T) {
 	of := func(id int64, version string, s State) Offered {
 		return Offered{Rollout: id, Product: "acme/rules", Version: version, Digest: strings.Repeat("a", 64), State: s, Policy: DefaultPolicy(), Pace: Pace{Turn: 0.5}}
 	}
@@ -100,7 +100,7 @@ func TestPlanOffersTheNewestTheBaseAndEveryRevertOrder(t *testing.T) {
 	for _, o := range p.Offers {
 		got = append(got, fmt.Sprintf("%d %s %s %v", o.Rollout, o.Version, o.Action, o.Turn))
 	}
-	want := []string{"5 3.0.0 offer 0.5", "4 2.1.0 revert 0.5", "3 2.0.0 revert 0.5", "2 1.0.0 offer 1"}
+	want := []string{"5 3.0.0 offer 0.5", "4 2.1.0 revert 0.5", "3 2.0.0 revert 0.5", "2 1.0.0 offer 1", "1 0.9.0 offer 1"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -128,6 +128,7 @@ func Preset(name string) (Policy, error) {
 		b.Horizons, b.Cover = append(b.Horizons, later...), 1200
 	case "emergency":
 		b.Horizons[0].Harm, b.SlowShare = 2500, 0
+		p.Emergency = &Emergency{Overrides: []string{OverrideDefer, OverrideWindow}}
 	default:
 		return p, fmt.Errorf("policy preset %q: want one of %v: %w", name, Presets(), ErrInvalid)
 	}

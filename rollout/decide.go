@@ -89,7 +89,7 @@ func (s Snapshot) check() error {
 		}
 	}
 	c := s.Control
-	if min(c.Fit, c.Online, c.Unexposed, c.Heard, c.Gone, s.PreflightFailed, s.Reverted, s.Pace.QuietUntil, s.Pace.AcceptedHarm, s.Pace.AcceptedRefusals, s.Pace.Rung, s.Pace.Window, s.Pace.Ceiling) < 0 {
+	if min(c.Fit, c.Deferred, c.Online, c.Unexposed, c.Heard, c.Gone, s.PreflightFailed, s.Reverted, s.Pace.QuietUntil, s.Pace.AcceptedHarm, s.Pace.AcceptedRefusals, s.Pace.Rung, s.Pace.Window, s.Pace.Ceiling) < 0 {
 		return bad("control and pace", fmt.Errorf("%+v %+v: want no negative numbers", c, s.Pace))
 	}
 	if !(s.Pace.Turn >= 0 && s.Pace.Turn <= 1) || !(s.Pace.Boost >= 0 && s.Pace.Boost <= MaxBoost) {
@@ -139,10 +139,18 @@ func (s Snapshot) decideReverting() Decision {
 	return d
 }
 
+// nobody says why there is no endpoint to go to.
+func (s Snapshot) nobody() Reason {
+	if n := s.Control.Deferred; n > 0 {
+		return Reason{"all-deferred", fmt.Sprintf("all %d endpoints that do not have it are kept from it by their tenants' limits", n)}
+	}
+	return Reason{"no-endpoints", "no endpoint runs this product"}
+}
+
 // progress climbs, widens, finishes or waits. The rollout is healthy here.
 func (s Snapshot) progress(now time.Time) Decision {
 	if s.Control.Fit == 0 {
-		d := s.stay(Hold, Reason{"no-endpoints", "no endpoint runs this product"})
+		d := s.stay(Hold, s.nobody())
 		d.State, d.HeldBy = Running, ""
 		return d
 	}

@@ -6,6 +6,43 @@ import (
 	"time"
 )
 
+// Emergency is what a policy may do where a hole is exploited.
+type Emergency struct {
+	// Overrides are what it overrides of tenants' limits, OverrideDefer and
+	// OverrideWindow, where the tenant follows emergencies.
+	Overrides []string `json:"overrides,omitempty"`
+	// Operators is how many it takes to switch a running rollout to an emergency's
+	// policy, 1 or 2; 0 is 2.
+	Operators int64 `json:"operators,omitempty"`
+	// Lane names the policy that is taken when a case says exploited.
+	Lane string `json:"lane,omitempty"`
+}
+
+func (e Emergency) check() (field string, err error) {
+	for _, o := range e.Overrides {
+		if o != OverrideDefer && o != OverrideWindow {
+			return "overrides", fmt.Errorf("%q; want %s and %s", o, OverrideDefer, OverrideWindow)
+		}
+	}
+	if e.Operators < 0 || e.Operators > 2 {
+		return "operators", fmt.Errorf("%d; want 1 or 2", e.Operators)
+	}
+	if e.Lane != "" {
+		if _, err := ParseRef(e.Lane); err != nil {
+			return "lane", err
+		}
+	}
+	return "", nil
+}
+
+// Overrides are what the policy overrides of tenants' limits.
+func (p Policy) Overrides() []string {
+	if p.Emergency == nil {
+		return nil
+	}
+	return p.Emergency.Overrides
+}
+
 // Lane is how fast a policy protects a fleet at best, and what it may harm.
 type Lane struct {
 	Name  string `json:"name"`

@@ -41,6 +41,7 @@ var changes = map[string]string{
 	"late-joiners":          "late failures, judged like all others",
 	"rung-proven":           "more harm than the limit before the rung was proven",
 	"no-endpoints":          "an endpoint that runs the product",
+	"all-deferred":          "time, or what the tenants ask: see headgate tenant limits show",
 	"no-observations":       "a server that observes what the budget needs",
 	"reverting":             "the exposed endpoints that are not back yet report that they are",
 	"all-back":              "nothing: the rollout is over",
@@ -54,6 +55,9 @@ func Explain(s Snapshot, d Decision) Explanation {
 		fmt.Sprintf("%d exposed: %d proven, %d harmed, %d silent, %d open; %d may be exposed, %d at once without proof", c.Exposed, c.Proven, c.Harmed, c.Silent, c.Open, s.Pace.Ceiling, s.Pace.Window),
 		fmt.Sprintf("%d endpoints fit; %d of %d controls heard from, %d gone without goodbye", s.Control.Fit, s.Control.Heard, s.Control.Unexposed, s.Control.Gone),
 	}}
+	if n := s.Control.Deferred; n > 0 {
+		e.Known = append(e.Known, fmt.Sprintf("%d endpoints besides are kept from it by their tenants' limits", n))
+	}
 	if o := s.Observed; o != nil {
 		e.Known = append(e.Known, o.known()...)
 	}

@@ -40,8 +40,12 @@ func DefaultCadence() Cadence {
 	return Cadence{Poll: p.Poll, PollJitter: p.PollJitter, Beacon: p.Beacon}
 }
 
+// MaxBases is how many finished rollouts of a product are on offer at once: the
+// newest for everyone, the others for tenants whose limits keep them behind.
+const MaxBases = 8
+
 // Plan makes the plan that offers these rollouts: for each product the newest
-// rollout, the newest finished one, so that late joiners get what was good last,
+// rollout, the finished ones, so that late joiners get what was good last,
 // and every revert order in force. The fastest poll and beacon among the
 // policies and the cadence rule. Offers of one product stand newest first.
 func Plan(version int64, now time.Time, c Cadence, all []Offered) release.Plan {
@@ -53,18 +57,20 @@ func Plan(version int64, now time.Time, c Cadence, all []Offered) release.Plan {
 	slices.SortFunc(all, func(a, b Offered) int {
 		return cmp.Or(cmp.Compare(a.Product, b.Product), cmp.Compare(b.Rollout, a.Rollout))
 	})
-	newest, base := map[string]bool{}, map[string]bool{}
+	newest, bases := map[string]bool{}, map[string]int{}
 	for _, o := range all {
 		action, ok := offers[o.State]
 		if !ok {
 			continue
 		}
-		isBase := o.State == Finished && !base[o.Product]
+		isBase := o.State == Finished && bases[o.Product] < MaxBases
 		if newest[o.Product] && !isBase && action != release.ActionRevert {
 			continue
 		}
 		newest[o.Product] = true
-		base[o.Product] = base[o.Product] || isBase
+		if isBase {
+			bases[o.Product]++
+		}
 		p.Offers = append(p.Offers, o.offer(action))
 		if o.State.Grants() || o.State == Held {
 			p.Poll, p.Beacon = min(p.Poll, o.Policy.Poll), min(p.Beacon, o.Policy.Beacon)

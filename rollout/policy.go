@@ -65,6 +65,8 @@ type Policy struct {
 	// Budget, if set, paces the rollout by evidence instead of by the ladder, growth
 	// and harm limits above. It is not for use with canaries, who are not random.
 	Budget *Budget `json:"budget,omitempty"`
+	// Emergency says what the policy may do where a hole is exploited; nil is nothing.
+	Emergency *Emergency `json:"emergency,omitempty"`
 	// Declared is what the author promises; headgate policy check compares.
 	Declared *Declared `json:"declared,omitempty"`
 }
@@ -149,24 +151,37 @@ func (p Policy) Check() error {
 	if p.MaxHarmed < 1 || p.MaxPreflightFailed < 1 {
 		return bad("max_harmed, max_preflight_failed", "%d, %d; want at least 1", p.MaxHarmed, p.MaxPreflightFailed)
 	}
+	if field, err := p.checkParts(); err != nil {
+		return bad(field, "%v", err)
+	}
+	return nil
+}
+
+// checkParts checks what has rules of its own.
+func (p Policy) checkParts() (field string, err error) {
 	if err := p.checkEvidence(); err != nil {
-		return bad("evidence", "%v", err)
+		return "evidence", err
 	}
 	if p.Declared != nil {
 		if field, err := p.Declared.check(); err != nil {
-			return bad("declared."+field, "%v", err)
+			return "declared." + field, err
+		}
+	}
+	if p.Emergency != nil {
+		if field, err := p.Emergency.check(); err != nil {
+			return "emergency." + field, err
 		}
 	}
 	if p.Budget == nil {
-		return nil
+		return "", nil
 	}
 	if len(p.Canaries) > 0 {
-		return bad("canaries", "with a budget the first cohort is drawn at random; use cover")
+		return "canaries", errors.New("with a budget the first cohort is drawn at random; use cover")
 	}
 	if field, err := p.Budget.check(); err != nil {
-		return bad("budget."+field, "%v", err)
+		return "budget." + field, err
 	}
-	return nil
+	return "", nil
 }
 
 // Window is the window of a rung.

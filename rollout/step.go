@@ -21,7 +21,7 @@ func (p *pacing) progress() Decision {
 	}
 	switch {
 	case s.Control.Fit == 0 || p.n.Target == 0:
-		d.Reasons = append(d.Reasons, Reason{"no-endpoints", "no endpoint runs this product"})
+		d.Reasons = append(d.Reasons, s.nobody())
 		return d
 	case s.State == Finished:
 		return p.late(d)

@@ -232,20 +232,9 @@ func (r *batchRun) answerAsks() error {
 			r.answer.Asks[i].Answer = rollout.Answer{Verdict: rollout.Refused, Code: "unknown-rollout", Detail: fmt.Sprintf("there is no rollout R-%d", a.Rollout)}
 			continue
 		}
-		tenant := r.tenants[id.tenant]
-		ask := rollout.Ask{
-			Endpoint: ids.Format("E", a.Endpoint), Tenant: tenant.name, TenantPaused: tenant.paused,
-			Domain: id.domain, Digest: a.Digest,
-		}
-		if w := g.watched; w != nil {
-			var err error
-			if ask.Labels, err = r.c.s.labelsOf(id.labels); err != nil {
-				return err
-			}
-			ask.Coverage = w.covering[a.Endpoint]
-		}
-		if x := g.exposures[a.Endpoint]; x != nil {
-			ask.Exposure, ask.Age = x.state, r.now.Sub(x.granted)
+		ask, err := r.ask(g, id, a)
+		if err != nil {
+			return err
 		}
 		answer := g.gate.Admit(ask)
 		r.answer.Asks[i].Answer = answer
@@ -264,6 +253,25 @@ func (r *batchRun) answerAsks() error {
 		}
 	}
 	return nil
+}
+
+// ask is an ask with all that the gate must know of who asks.
+func (r *batchRun) ask(g *gate, id *identity, a GrantAsk) (ask rollout.Ask, err error) {
+	tenant := r.tenants[id.tenant]
+	ask = rollout.Ask{
+		Endpoint: ids.Format("E", a.Endpoint), Tenant: tenant.name, TenantPaused: tenant.paused,
+		Domain: id.domain, Digest: a.Digest, Limits: tenant.limits, Passed: g.passed[id.tenant],
+	}
+	if w := g.watched; w != nil {
+		if ask.Labels, err = r.c.s.labelsOf(id.labels); err != nil {
+			return ask, err
+		}
+		ask.Coverage = w.covering[a.Endpoint]
+	}
+	if x := g.exposures[a.Endpoint]; x != nil {
+		ask.Exposure, ask.Age = x.state, r.now.Sub(x.granted)
+	}
+	return ask, nil
 }
 
 // member notes a fact for the ledger entry.

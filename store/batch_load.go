@@ -27,7 +27,7 @@ const retry = 10 * time.Second
 
 // What the hot path reads.
 const (
-	textGate  = `SELECT state, rung, window_size, ceiling, turn, boost, cover, small, halted, segments FROM rollout WHERE id = $1`
+	textGate  = `SELECT state, rung, window_size, ceiling, turn, boost, cover, small, halted, segments, passed FROM rollout WHERE id = $1`
 	textTotal = `SELECT exposed, proven, harmed, silent, still_open FROM rollout_count WHERE rollout = $1 AND segment = ''`
 )
 
@@ -49,7 +49,14 @@ type static struct {
 	product, version, digest string
 	policy                   rollout.Policy
 	seed                     []byte
+	started                  time.Time
+	floor                    time.Duration
 	first                    map[string]bool
+}
+
+// moment is what tenants' limits are held against, but for what is newer.
+func (st *static) moment(s rollout.State) rollout.Moment {
+	return rollout.Moment{Product: st.product, Version: st.version, Started: st.started, Finished: s == rollout.Finished, Overrides: st.policy.Overrides()}
 }
 
 // exposure is an exposure in hand.
@@ -76,6 +83,7 @@ type gate struct {
 	noted     map[string]int64          // facts for the ledger
 	reverted  int64                     // more of them
 	watched   *watched                  // with a budget only
+	passed    map[int64]float64         // by tenant: rollout.Moment
 }
 
 // rungOf is the cohort that a grant belongs to.
@@ -117,7 +125,7 @@ func (r *batchRun) load(ctx context.Context) error {
 		return err
 	}
 	for _, id := range slices.Sorted(maps.Keys(about)) {
-		g, err := r.c.lockGate(ctx, id)
+		g, err := r.c.lockGate(ctx, id, r.now)
 		if err != nil {
 			return fmt.Errorf("lock rollout R-%d: %w", id, err)
 		}
@@ -143,15 +151,23 @@ func distinct(all []any) []any {
 }
 
 // lockGate locks a rollout and reads it; nil if there is none.
-func (c conn) lockGate(ctx context.Context, id int64) (*gate, error) {
+func (c conn) lockGate(ctx context.Context, id int64, now time.Time) (*gate, error) {
+	return c.readGate(ctx, id, now, c.s.dialect.lock)
+}
+
+// readGate reads a rollout, behind a lock or, to look only, behind none.
+func (c conn) readGate(ctx context.Context, id int64, now time.Time, lock string) (*gate, error) {
 	g := &gate{exposures: map[int64]*exposure{}, refused: map[int64]AttemptReport{}, deltas: map[string]*health.Counts{}, noted: map[string]int64{}}
 	p := &g.gate.Pace
-	var halted string
-	err := c.row(ctx, textGate+c.s.dialect.lock, id).Scan(&g.gate.State, &p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &p.Small, &halted, &g.segments)
+	var halted, passed string
+	err := c.row(ctx, textGate+lock, id).Scan(&g.gate.State, &p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &p.Small, &halted, &g.segments, &passed)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {
+		return nil, err
+	}
+	if g.passed, err = parsePassed(passed); err != nil {
 		return nil, err
 	}
 	// A statement of its own: it must see what was committed while we waited.
@@ -163,6 +179,7 @@ func (c conn) lockGate(ctx context.Context, id int64) (*gate, error) {
 	}
 	g.gate.Rollout, g.gate.Digest, g.gate.Seed = id, g.static.digest, g.static.seed
 	g.gate.First, g.gate.TTL, g.gate.Retry = g.static.first, g.static.policy.GrantTTL.Std(), retry
+	g.gate.Now, g.gate.Floor, g.gate.Moment = now, g.static.floor, g.static.moment(g.gate.State)
 	if g.static.policy.Budget == nil {
 		return g, nil
 	}
@@ -195,14 +212,16 @@ func (c conn) loadStatic(ctx context.Context, id int64) (*static, error) {
 	}
 	st = &static{first: map[string]bool{}}
 	var policy []byte
-	err := c.row(ctx, `SELECT product, version, digest, policy, seed FROM rollout WHERE id = $1`, id).
-		Scan(&st.product, &st.version, &st.digest, &policy, &st.seed)
+	var started, floor int64
+	err := c.row(ctx, `SELECT product, version, digest, policy, seed, started, floor FROM rollout WHERE id = $1`, id).
+		Scan(&st.product, &st.version, &st.digest, &policy, &st.seed, &started, &floor)
 	if err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal(policy, &st.policy); err != nil {
 		return nil, fmt.Errorf("policy of rollout R-%d: %w", id, err)
 	}
+	st.started, st.floor = fromMicros(started), time.Duration(floor)*time.Microsecond
 	for _, e := range st.policy.Canaries {
 		st.first[e] = true
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/headgate/headgate/rollout"
 )
 
 // What the hot path remembers of endpoints, so that a beacon that says nothing
@@ -23,7 +25,7 @@ const (
 
 var (
 	listEndpoints = &list{head: `SELECT id, tenant, secret, labels, domain, rss, sandbox, trouble FROM endpoint WHERE id IN (`, row: `?`, tail: `)`, pad: true}
-	listTenants   = &list{head: `SELECT id, name, paused FROM tenant WHERE id IN (`, row: `?`, tail: `)`, pad: true}
+	listTenants   = &list{head: `SELECT id, name, paused, limits_revision FROM tenant WHERE id IN (`, row: `?`, tail: `)`, pad: true}
 )
 
 // identity is what the hot path knows of an endpoint. Batches share it: nobody
@@ -54,8 +56,10 @@ func (v vitals) near(stored vitals) bool {
 
 // standing is what may change of a tenant: it is read for each batch.
 type standing struct {
-	name   string
-	paused bool
+	name     string
+	paused   bool
+	revision int64           // of the limits
+	limits   *rollout.Limits // nil is none
 }
 
 func newIdentities() *lru.Cache[int64, *identity] {
@@ -117,13 +121,17 @@ func (r *batchRun) loadTenants(ctx context.Context) error {
 			of = append(of, id.tenant)
 		}
 	}
-	return r.c.queryList(ctx, listTenants, nil, distinct(of), func(rows *sql.Rows) error {
+	err := r.c.queryList(ctx, listTenants, nil, distinct(of), func(rows *sql.Rows) error {
 		var id int64
 		var t standing
-		if err := rows.Scan(&id, &t.name, &t.paused); err != nil {
+		if err := rows.Scan(&id, &t.name, &t.paused, &t.revision); err != nil {
 			return err
 		}
 		r.tenants[id] = t
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return r.loadLimits(ctx)
 }

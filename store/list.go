@@ -133,6 +133,7 @@ func (c conn) queryList(ctx context.Context, l *list, fixed, rows []any, f func(
 var hotLists = []*list{
 	listEndpoints, listTenants, listExposures, listDomains, listGrant, listProve, listCount, listVitals, listRefuse, listInstalled, listFirst, listWell, listStillQuiet, listHashes, listInstallations,
 	listNotices, listMessages, listDeliveries,
+	listDeferred, listDeferredGroups,
 }
 
-var hotTexts = []string{textGate, textTotal, textNew, textTally, textMove, textCohorts, textCohort, textWatching, textHead, textMoveHead, textEntry, textHash}
+var hotTexts = []string{textGate, textTotal, textNew, textTally, textMove, textCohorts, textCohort, textWatching, textHead, textMoveHead, textEntry, textHash, textLimits, textNewer}

@@ -273,8 +273,9 @@ func (r *batchRun) takeFallen() {
 				continue
 			}
 			switch x := g.exposures[endpoint]; {
-			case x == nil:
+			case x == nil && !r.keptFrom(g, r.endpoints[endpoint]):
 				g.fail(endpoint, rungControl, health.Harmed)
+			case x == nil:
 			case x.state == health.Proven:
 				g.fail(endpoint, x.rung, health.Harmed)
 			}

@@ -66,7 +66,7 @@ func (s *Store) SweepQuiet(ctx context.Context, id int64, now time.Time, limit i
 
 // quiet looks again behind the rollout's lock, and records.
 func (r *batchRun) quiet(ctx context.Context, ro Rollout, who []any) (int, error) {
-	g, err := r.c.lockGate(ctx, ro.ID)
+	g, err := r.c.lockGate(ctx, ro.ID, r.now)
 	if err != nil || g == nil || g.watched == nil {
 		return 0, err
 	}
@@ -94,7 +94,7 @@ func (r *batchRun) quiet(ctx context.Context, ro Rollout, who []any) (int, error
 		id, x := r.endpoints[endpoint], g.exposures[endpoint]
 		switch {
 		case id == nil, x != nil && x.reverted:
-		case x == nil && still[endpoint]:
+		case x == nil && still[endpoint] && !r.keptFrom(g, id):
 			g.fail(endpoint, rungControl, health.Silent)
 		case x == nil:
 		case x.state == health.Open && (still[endpoint] && r.now.Sub(x.granted) > p.Quiet() || r.now.After(p.Deadline(x.granted))):

@@ -102,7 +102,7 @@ func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Ro
 	if err := c.checkEvidence(ctx, st); err != nil {
 		return Rollout{}, err
 	}
-	if err := c.retire(ctx, st.Product, id, rollout.Running); err != nil {
+	if err := c.retire(ctx, Rollout{Product: st.Product, ID: id, State: rollout.Running}, now); err != nil {
 		return Rollout{}, err
 	}
 	if floor > 0 {
@@ -344,16 +344,26 @@ func (r *Rollout) apply(d rollout.Decision, now time.Time) {
 	r.Action, r.Reasons, r.State, r.Pace, r.HeldBy, r.Decided = d.Action, d.Reasons, d.State, d.Pace, d.HeldBy, now
 }
 
-// retire ends the older rollouts of a product that a newer one in state s
-// supersedes.
-func (c conn) retire(ctx context.Context, product string, newer int64, s rollout.State) error {
-	for _, old := range rollout.States {
-		if !s.Retires(old) {
+// retire ends the older rollouts of a product that a newer one supersedes, but for
+// finished ones that tenants' limits still need.
+func (c conn) retire(ctx context.Context, newer Rollout, now time.Time) error {
+	var kept map[int64]bool
+	if newer.State == rollout.Finished {
+		var err error
+		if kept, err = c.kept(ctx, newer, now); err != nil {
+			return err
+		}
+	}
+	older, err := c.others(ctx, newer.Product)
+	if err != nil {
+		return err
+	}
+	for _, o := range older {
+		if o.Rollout >= newer.ID || !newer.State.Retires(o.State) || kept[o.Rollout] {
 			continue
 		}
-		_, err := c.exec(ctx, `UPDATE rollout SET state = 'superseded', revision = revision + 1 WHERE product = $1 AND state = $2 AND id < $3`, product, string(old), newer)
-		if err != nil {
-			return fmt.Errorf("supersede the older rollouts that are %s: %w", old, err)
+		if _, err := c.exec(ctx, `UPDATE rollout SET state = 'superseded', revision = revision + 1 WHERE id = $1 AND state = $2`, o.Rollout, string(o.State)); err != nil {
+			return fmt.Errorf("supersede R-%d: %w", o.Rollout, err)
 		}
 	}
 	return nil
@@ -385,7 +395,7 @@ func (c conn) commitRollout(ctx context.Context, r *Rollout, now time.Time, inTx
 	}
 	r.Revision++
 	if r.State == rollout.Finished {
-		if err := c.retire(ctx, r.Product, r.ID, r.State); err != nil {
+		if err := c.retire(ctx, *r, now); err != nil {
 			return err
 		}
 	}

@@ -69,9 +69,10 @@ func (c conn) failures(ctx context.Context, id int64) (out []rollout.Failures, e
 }
 
 // Composition counts the endpoints of a rollout's product by their labels; heard
-// is who was heard from at or after since and is not exposed. It reads a row for
+// is who was heard from at or after since and is not exposed. Whom tenants' limits
+// keep from the release now is left out, as Presence does. It reads a row for
 // each endpoint of the product, so that callers cache it.
-func (s *Store) Composition(ctx context.Context, id int64, since time.Time) (out []rollout.Group, err error) {
+func (s *Store) Composition(ctx context.Context, id int64, since, now time.Time) (out []rollout.Group, err error) {
 	err = s.inRead(ctx, fmt.Sprintf("read composition of R-%d", id), func(c conn) error {
 		out = nil
 		r, err := c.rollout(ctx, id)
@@ -82,15 +83,25 @@ func (s *Store) Composition(ctx context.Context, id int64, since time.Time) (out
 				COALESCE(SUM(CASE WHEN x.endpoint IS NULL AND i.last_seen >= $2 AND NOT i.goodbye THEN 1 ELSE 0 END), 0)
 			FROM installation i JOIN endpoint e ON e.id = i.endpoint LEFT JOIN exposure x ON x.rollout = $3 AND x.endpoint = i.endpoint
 			WHERE i.product = $1 GROUP BY e.labels`, r.Product, micros(since), id)
-		return each(rows, err, func() error {
+		at := map[string]int{}
+		err = each(rows, err, func() error {
 			var labels string
 			var g rollout.Group
 			if err := rows.Scan(&labels, &g.Fit, &g.Exposed, &g.Heard); err != nil {
 				return err
 			}
 			g.Labels, err = c.s.labelsOf(labels)
+			at[labels] = len(out)
 			out = append(out, g)
 			return err
+		})
+		if err != nil {
+			return err
+		}
+		return c.groupsWithoutDeferred(ctx, r, since, now, func(labels string, all, heard int64) {
+			if i, ok := at[labels]; ok {
+				out[i].Fit, out[i].Heard = out[i].Fit-all, out[i].Heard-heard
+			}
 		})
 	})
 	return out, err

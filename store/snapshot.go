@@ -48,9 +48,9 @@ func (c conn) segments(ctx context.Context, id int64) (map[string]health.Counts,
 }
 
 // Presence counts the controls of a rollout: online is who was heard from at or
-// after since. It reads a row for each endpoint of the product, so that
+// after since; whom tenants' limits keep from it now is counted apart. It reads a row for each endpoint of the product, so that
 // callers cache it.
-func (s *Store) Presence(ctx context.Context, id int64, since time.Time) (ctl health.Control, err error) {
+func (s *Store) Presence(ctx context.Context, id int64, since, now time.Time) (ctl health.Control, err error) {
 	err = s.inRead(ctx, fmt.Sprintf("read presence of R-%d", id), func(c conn) error {
 		r, err := c.rollout(ctx, id)
 		if err != nil {
@@ -58,7 +58,7 @@ func (s *Store) Presence(ctx context.Context, id int64, since time.Time) (ctl he
 		}
 		// Gone: was heard from since the rollout started (or just before), is not
 		// now, and did not say goodbye.
-		return c.row(ctx, `SELECT COUNT(*),
+		err = c.row(ctx, `SELECT COUNT(*),
 				COALESCE(SUM(CASE WHEN i.last_seen >= $2 AND NOT i.goodbye THEN 1 ELSE 0 END), 0),
 				COALESCE(SUM(CASE WHEN x.endpoint IS NULL THEN 1 ELSE 0 END), 0),
 				COALESCE(SUM(CASE WHEN x.endpoint IS NULL AND i.last_seen >= $2 AND NOT i.goodbye THEN 1 ELSE 0 END), 0),
@@ -66,6 +66,10 @@ func (s *Store) Presence(ctx context.Context, id int64, since time.Time) (ctl he
 			FROM installation i LEFT JOIN exposure x ON x.rollout = $4 AND x.endpoint = i.endpoint WHERE i.product = $1`,
 			r.Product, micros(since), micros(r.Started.Add(-startGrace(r))), id).
 			Scan(&ctl.Fit, &ctl.Online, &ctl.Unexposed, &ctl.Heard, &ctl.Gone)
+		if err != nil {
+			return err
+		}
+		return c.withoutDeferred(ctx, r, since, now, &ctl)
 	})
 	return ctl, err
 }

@@ -67,6 +67,7 @@ type Store struct {
 	mu       sync.Mutex              // guards what follows
 	segments map[string]parsedLabels // by an endpoint's labels as stored
 	static   map[int64]*static       // what never changes of a rollout
+	limits   map[limitsKey]*rollout.Limits
 }
 
 // Open opens or creates the database and brings its schema up to date. dsn is
@@ -75,7 +76,7 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*Store, error) {
 	s := &Store{
 		dialect: dialectOf(dsn), log: log,
 		texts: map[*list][]string{}, prepared: map[string]*sql.Stmt{},
-		identities: newIdentities(), segments: map[string]parsedLabels{}, static: map[int64]*static{},
+		identities: newIdentities(), segments: map[string]parsedLabels{}, static: map[int64]*static{}, limits: map[limitsKey]*rollout.Limits{},
 	}
 	var err error
 	if s.write, err = s.dialect.open(dsn, false); err != nil {

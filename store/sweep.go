@@ -44,7 +44,7 @@ func (c conn) sweep(ctx context.Context, now time.Time, limit int) (int, error) 
 		return 0, err
 	}
 	for _, id := range slices.Sorted(maps.Keys(expired)) {
-		g, err := c.lockGate(ctx, id)
+		g, err := c.lockGate(ctx, id, now)
 		if err == nil && g == nil {
 			err = ErrNotFound
 		}

@@ -36,10 +36,10 @@ type Want struct {
 	Drop string
 	// Code is stable: "no-offer", "up-to-date", "older", "not-your-turn",
 	// "quarantined", "refused", "in-probation", "stopped", "held", "floor-unknown",
-	// "vendor-floor", "segment-halted", "offered", "ordered-back".
+	// "vendor-floor", "deferred", "segment-halted", "offered", "ordered-back".
 	Code   string
 	Detail string
-	// Wait is after which to choose again, for "vendor-floor".
+	// Wait is after which to choose again, for "vendor-floor" and "deferred".
 	Wait time.Duration
 }
 
@@ -49,6 +49,9 @@ type Have struct {
 	// Refused holds the digests that are not to be tried again with this plan: the
 	// server refused the grant, or preflight the content.
 	Refused map[string]bool
+	// Deferred is until when an offer's digest is not to be asked for, since the
+	// tenant's limits keep this endpoint from it: an older offer may be allowed.
+	Deferred map[string]time.Time
 	// Floors is what is known of the releases' floors, by digest, and Now the time
 	// to hold them against. Nil is for who follows none: simulated endpoints.
 	Floors map[string]Floor
@@ -61,8 +64,8 @@ type Have struct {
 //
 // An order to go back comes first. Else the newest offer wins that the endpoint
 // may take: in turn, newer than what runs, not failed here before, and due by the
-// vendor's floor. An offer that is held, or not due yet, is staged only if no
-// other can be had meanwhile. An offer never leads to an
+// vendor's floor and the tenant's limits. An offer that is held, or not due yet, is
+// staged only if no other can be had meanwhile. An offer never leads to an
 // older version: going back is the keeper's and the revert order's business, and
 // nobody with a stolen online key may bring old holes back.
 func Choose(plan release.Plan, endpoint string, have []Have) []Want {
@@ -100,8 +103,11 @@ func choose(plan release.Plan, endpoint string, h Have) Want {
 		if code == "" {
 			code, detail, wait = floored(o, endpoint, h)
 		}
+		if until := h.Deferred[o.Digest]; code == "" && h.Now.Before(until) {
+			code, detail, wait = "deferred", "the tenant's limits keep "+o.Version+" from this endpoint", until.Sub(h.Now)
+		}
 		switch {
-		case (code == "held" || code == "floor-unknown" || code == "vendor-floor") && best.Do == DoNothing:
+		case stageable[code] && best.Do == DoNothing:
 			best = want(DoStage, o, code, "%s", detail)
 			best.Wait = wait
 		case code == "":
@@ -112,6 +118,10 @@ func choose(plan release.Plan, endpoint string, h Have) Want {
 	}
 	return best
 }
+
+// stageable are the reasons for which a release is not asked for yet and may be
+// had ready.
+var stageable = map[string]bool{"held": true, "floor-unknown": true, "vendor-floor": true, "deferred": true}
 
 // offersFor are a product's offers, newest rollout first.
 func offersFor(plan release.Plan, product string) []release.Offer {

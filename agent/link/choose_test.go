@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/headgate/headgate/agent/ipc"
 	"github.com/headgate/headgate/fleet"
@@ -27,6 +28,10 @@ func TestChoose(t *testing.T) {
 	with := func(h Have, f func(*Have)) Have { f(&h); return h }
 	staged := func(v string) func(*Have) {
 		return func(h *Have) { h.Staged = &ipc.Staged{Version: v, Digest: digest(int(v[0] - '0'))} }
+	}
+	deferred := func(h *Have) {
+		h.Now = time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
+		h.Deferred = map[string]time.Time{digest(2): h.Now.Add(time.Hour)}
 	}
 	canary := offer(2, "2.0.0", ask, 0)
 	canary.First = []string{fmt.Sprintf("%016x", fleet.Rank(canary.Seed, me))}
@@ -53,6 +58,9 @@ func TestChoose(t *testing.T) {
 		{"never back to the base by offer", runs("2.0.0"), []release.Offer{offer(1, "1.0.0", ask, 1), offer(2, "2.0.0", ask, 1)}, DoNothing, 0, "up-to-date", ""},
 		{"an older version is no offer", runs("3.0.0"), []release.Offer{offer(4, "2.0.0", ask, 1)}, DoNothing, 0, "older", ""},
 		{"held is staged, not asked for", runs("1.0.0"), []release.Offer{offer(2, "2.0.0", hold, 1)}, DoStage, 2, "held", ""},
+		{"kept from it by the tenant, it takes the base", with(nothing, deferred), []release.Offer{offer(1, "1.0.0", ask, 1), offer(2, "2.0.0", ask, 1)}, DoAsk, 1, "offered", ""},
+		{"kept from it with the base, it has it ready", with(runs("1.0.0"), deferred), []release.Offer{offer(1, "1.0.0", ask, 1), offer(2, "2.0.0", ask, 1)}, DoStage, 2, "deferred", ""},
+		{"when the time is over it asks", with(runs("1.0.0"), func(h *Have) { deferred(h); h.Now = h.Now.Add(time.Hour) }), []release.Offer{offer(2, "2.0.0", ask, 1)}, DoAsk, 2, "offered", ""},
 		{"held keeps what is staged", with(runs("1.0.0"), staged("2.0.0")), []release.Offer{offer(2, "2.0.0", hold, 1)}, DoStage, 2, "held", ""},
 		{"held does not keep the base from a newcomer", nothing, []release.Offer{offer(1, "1.0.0", ask, 1), offer(2, "2.0.0", hold, 1)}, DoAsk, 1, "offered", ""},
 		{"stop drops what is staged", with(runs("1.0.0"), staged("2.0.0")), []release.Offer{offer(2, "2.0.0", stop, 1)}, DoNothing, 0, "stopped", digest(2)},

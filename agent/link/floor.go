@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,7 +32,7 @@ type Floor struct {
 // seed: who holds the online key can choose seeds until the places suit, and
 // has no say in what the vendor signed or the server called us.
 func (f Floor) Wait(digest, endpoint string, now time.Time) time.Duration {
-	share := float64(fleet.Rank([]byte(digest), endpoint)) / math.MaxUint64
+	share := fleet.Share(fleet.Rank([]byte(digest), endpoint))
 	return f.Seen.Add(time.Duration(share * float64(f.Floor))).Sub(now)
 }
 

@@ -93,9 +93,10 @@ type link struct {
 	status ipc.Status
 	// products holds what to remember of each product between tries.
 	products map[string]*memory
-	refused  map[string]bool     // digests; true is for good, false until the next plan
-	seen     map[int64]time.Time // when this link first saw each rollout offered
-	switched map[int64]time.Time // when each rollout's release was switched to
+	refused  map[string]bool      // digests; true is for good, false until the next plan
+	deferred map[string]time.Time // digests that the tenant's limits keep from here, until then or the next plan
+	seen     map[int64]time.Time  // when this link first saw each rollout offered
+	switched map[int64]time.Time  // when each rollout's release was switched to
 
 	seq      *counter
 	pending  *v1.BeaconRequest // built and numbered, not yet acknowledged
@@ -135,7 +136,7 @@ func open(c Config) (*link, error) {
 	l := &link{
 		Config: c, spool: filepath.Join(c.Dir, "spool"), done: make(chan func()),
 		rnd:      rand.New(rand.NewPCG(c.Seed, 0x6c696e6b)),
-		products: map[string]*memory{}, refused: map[string]bool{}, seen: map[int64]time.Time{}, switched: map[int64]time.Time{},
+		products: map[string]*memory{}, refused: map[string]bool{}, deferred: map[string]time.Time{}, seen: map[int64]time.Time{}, switched: map[int64]time.Time{},
 	}
 	// The spool holds nothing that could not be fetched again.
 	if err := os.RemoveAll(l.spool); err != nil {
@@ -347,6 +348,7 @@ func (l *link) tookPlan(p release.Plan, now time.Time) {
 	l.plan = p
 	l.grumble(l.floors.meet(p, now))
 	// A resumed rollout may grant what it refused; preflight's word stands.
+	clear(l.deferred)
 	maps.DeleteFunc(l.refused, func(_ string, good bool) bool { return !good })
 	seen := map[int64]time.Time{}
 	for _, o := range p.Offers {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -21,6 +22,7 @@ import (
 const (
 	maxGrant     = 60 * time.Second // no grant lives longer, whatever the server says
 	defaultRetry = 10 * time.Second // after a WAIT without a time
+	limitPrefix  = "tenant-"        // begins the reasons that are a tenant's limits
 	stallTimeout = time.Minute      // a download without a byte for so long has failed
 )
 
@@ -36,6 +38,7 @@ type outcome struct {
 	retry   time.Duration  // after which to look again; 0 is when something changes
 	refused bool           // not to be tried again with this plan
 	bad     bool           // not to be tried again at all: preflight said no
+	until   time.Duration  // the tenant's limits keep it from here for so long
 	floor   *time.Duration // the vendor's word on the release, newly read
 	status  *ipc.Status
 }
@@ -44,7 +47,7 @@ type outcome struct {
 func (l *link) wants(now time.Time) []Want {
 	have := make([]Have, 0, len(l.status.Products))
 	for _, p := range l.status.Products {
-		have = append(have, Have{Product: p, Refused: l.refused, Floors: l.floors.of, Now: now, Labels: l.Labels})
+		have = append(have, Have{Product: p, Refused: l.refused, Deferred: l.deferred, Floors: l.floors.of, Now: now, Labels: l.Labels})
 	}
 	if l.plan.Schema == "" {
 		return nil
@@ -146,6 +149,9 @@ func (l *link) worked(w Want, out outcome, finished bool) {
 	}
 	if out.refused || out.bad {
 		l.refused[w.Offer.Digest] = out.bad
+	}
+	if out.until > 0 {
+		l.deferred[w.Offer.Digest] = now.Add(Jitter(out.until, 0.2, l.rnd.Float64()))
 	}
 	switch {
 	case !finished: // the plan changed its mind, or the agent stops
@@ -324,6 +330,9 @@ func (l *link) ask(ctx context.Context, w Want) outcome {
 			retry = defaultRetry
 		}
 		l.Log.Debug("grant: wait", "rollout", o.Rollout, "code", g.Reason, "retry_in", retry)
+		if strings.HasPrefix(g.Reason, limitPrefix) {
+			return l.withStatus(ctx, outcome{until: retry})
+		}
 		return l.withStatus(ctx, outcome{retry: retry})
 	case v1.GrantVerdict_GRANT_VERDICT_REFUSED:
 		l.Log.Info("grant refused", "rollout", o.Rollout, "code", g.Reason, "detail", g.Detail)

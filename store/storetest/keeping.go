@@ -211,7 +211,7 @@ func presence(t *testing.T, newDSN func(testing.TB) string) {
 	w.Commit(t, store.Batch{Beacons: []store.BeaconReport{w.Beacon(0, 0, ""), w.Beacon(1, 0, "")}}, later)
 	// Seen 10 s after, with a grain of an hour: not rewritten.
 	w.Commit(t, store.Batch{Beacons: []store.BeaconReport{w.Beacon(2, 0, "")}, SeenGrain: time.Hour}, later)
-	got, err := w.Store.Presence(t.Context(), ro, later)
+	got, err := w.Store.Presence(t.Context(), ro, later, later)
 	want := health.Control{Fit: 6, Online: 2, Unexposed: 5, Heard: 1, Gone: 2}
 	if err != nil || got != want {
 		t.Fatalf("%+v, %v; want %+v", got, err, want)

@@ -96,7 +96,7 @@ func (w *World) segmented(t *testing.T) store.Rollout {
 // composed: the fleet is counted by its labels.
 func (w *World) composed(t *testing.T, id int64) {
 	t.Helper()
-	groups, err := w.Store.Composition(t.Context(), id, at(1))
+	groups, err := w.Store.Composition(t.Context(), id, at(1), at(1))
 	fit, exposed, heard := int64(0), int64(0), int64(0)
 	for _, g := range groups {
 		fit, exposed, heard = fit+g.Fit, exposed+g.Exposed, heard+g.Heard

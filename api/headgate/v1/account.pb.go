@@ -867,6 +867,264 @@ func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
 	return file_headgate_v1_account_proto_rawDescGZIP(), []int{15}
 }
 
+// What a tenant asks of rollouts to its endpoints. It only ever delays or
+// withholds.
+type TenantLimits struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Rises with each change; 0 was never set.
+	Revision int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The document, {"rules": [...]}; empty is none. docs/limits.md has its fields.
+	Json          string `protobuf:"bytes,3,opt,name=json,proto3" json:"json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TenantLimits) Reset() {
+	*x = TenantLimits{}
+	mi := &file_headgate_v1_account_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TenantLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TenantLimits) ProtoMessage() {}
+
+func (x *TenantLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_account_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TenantLimits.ProtoReflect.Descriptor instead.
+func (*TenantLimits) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *TenantLimits) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *TenantLimits) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *TenantLimits) GetJson() string {
+	if x != nil {
+		return x.Json
+	}
+	return ""
+}
+
+type SetTenantLimitsRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The document; unknown keys are errors. Empty clears the limits.
+	Json string `protobuf:"bytes,2,opt,name=json,proto3" json:"json,omitempty"`
+	// The revision that the caller saw: if another is in force, nothing is changed.
+	BaseRevision  int64 `protobuf:"varint,3,opt,name=base_revision,json=baseRevision,proto3" json:"base_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetTenantLimitsRequest) Reset() {
+	*x = SetTenantLimitsRequest{}
+	mi := &file_headgate_v1_account_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetTenantLimitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetTenantLimitsRequest) ProtoMessage() {}
+
+func (x *SetTenantLimitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_account_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetTenantLimitsRequest.ProtoReflect.Descriptor instead.
+func (*SetTenantLimitsRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SetTenantLimitsRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *SetTenantLimitsRequest) GetJson() string {
+	if x != nil {
+		return x.Json
+	}
+	return ""
+}
+
+func (x *SetTenantLimitsRequest) GetBaseRevision() int64 {
+	if x != nil {
+		return x.BaseRevision
+	}
+	return 0
+}
+
+type SetTenantLimitsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Limits        *TenantLimits          `protobuf:"bytes,1,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetTenantLimitsResponse) Reset() {
+	*x = SetTenantLimitsResponse{}
+	mi := &file_headgate_v1_account_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetTenantLimitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetTenantLimitsResponse) ProtoMessage() {}
+
+func (x *SetTenantLimitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_account_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetTenantLimitsResponse.ProtoReflect.Descriptor instead.
+func (*SetTenantLimitsResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SetTenantLimitsResponse) GetLimits() *TenantLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+type GetTenantLimitsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTenantLimitsRequest) Reset() {
+	*x = GetTenantLimitsRequest{}
+	mi := &file_headgate_v1_account_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTenantLimitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTenantLimitsRequest) ProtoMessage() {}
+
+func (x *GetTenantLimitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_account_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTenantLimitsRequest.ProtoReflect.Descriptor instead.
+func (*GetTenantLimitsRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *GetTenantLimitsRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+type GetTenantLimitsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Limits        *TenantLimits          `protobuf:"bytes,1,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTenantLimitsResponse) Reset() {
+	*x = GetTenantLimitsResponse{}
+	mi := &file_headgate_v1_account_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTenantLimitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTenantLimitsResponse) ProtoMessage() {}
+
+func (x *GetTenantLimitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_account_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTenantLimitsResponse.ProtoReflect.Descriptor instead.
+func (*GetTenantLimitsResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetTenantLimitsResponse) GetLimits() *TenantLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 var File_headgate_v1_account_proto protoreflect.FileDescriptor
 
 const file_headgate_v1_account_proto_rawDesc = "" +
@@ -915,16 +1173,32 @@ const file_headgate_v1_account_proto_rawDesc = "" +
 	"\x06tokens\x18\x01 \x03(\v2\x12.headgate.v1.TokenR\x06tokens\"(\n" +
 	"\x12RevokeTokenRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
-	"\x13RevokeTokenResponse*V\n" +
+	"\x13RevokeTokenResponse\"V\n" +
+	"\fTenantLimits\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x12\n" +
+	"\x04json\x18\x03 \x01(\tR\x04json\"i\n" +
+	"\x16SetTenantLimitsRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
+	"\x04json\x18\x02 \x01(\tR\x04json\x12#\n" +
+	"\rbase_revision\x18\x03 \x01(\x03R\fbaseRevision\"L\n" +
+	"\x17SetTenantLimitsResponse\x121\n" +
+	"\x06limits\x18\x01 \x01(\v2\x19.headgate.v1.TenantLimitsR\x06limits\"0\n" +
+	"\x16GetTenantLimitsRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\"L\n" +
+	"\x17GetTenantLimitsResponse\x121\n" +
+	"\x06limits\x18\x01 \x01(\v2\x19.headgate.v1.TenantLimitsR\x06limits*V\n" +
 	"\x05Scope\x12\x15\n" +
 	"\x11SCOPE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSCOPE_OPERATOR\x10\x01\x12\x10\n" +
 	"\fSCOPE_VENDOR\x10\x02\x12\x10\n" +
-	"\fSCOPE_TENANT\x10\x032\xc8\x04\n" +
+	"\fSCOPE_TENANT\x10\x032\x84\x06\n" +
 	"\x0eAccountService\x12J\n" +
 	"\tAddTenant\x12\x1d.headgate.v1.AddTenantRequest\x1a\x1e.headgate.v1.AddTenantResponse\x12P\n" +
 	"\vListTenants\x12\x1f.headgate.v1.ListTenantsRequest\x1a .headgate.v1.ListTenantsResponse\x12J\n" +
-	"\tSetTenant\x12\x1d.headgate.v1.SetTenantRequest\x1a\x1e.headgate.v1.SetTenantResponse\x12b\n" +
+	"\tSetTenant\x12\x1d.headgate.v1.SetTenantRequest\x1a\x1e.headgate.v1.SetTenantResponse\x12\\\n" +
+	"\x0fSetTenantLimits\x12#.headgate.v1.SetTenantLimitsRequest\x1a$.headgate.v1.SetTenantLimitsResponse\x12\\\n" +
+	"\x0fGetTenantLimits\x12#.headgate.v1.GetTenantLimitsRequest\x1a$.headgate.v1.GetTenantLimitsResponse\x12b\n" +
 	"\x11NewEnrolmentToken\x12%.headgate.v1.NewEnrolmentTokenRequest\x1a&.headgate.v1.NewEnrolmentTokenResponse\x12G\n" +
 	"\bAddToken\x12\x1c.headgate.v1.AddTokenRequest\x1a\x1d.headgate.v1.AddTokenResponse\x12M\n" +
 	"\n" +
@@ -944,7 +1218,7 @@ func file_headgate_v1_account_proto_rawDescGZIP() []byte {
 }
 
 var file_headgate_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_headgate_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_headgate_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_headgate_v1_account_proto_goTypes = []any{
 	(Scope)(0),                        // 0: headgate.v1.Scope
 	(*Tenant)(nil),                    // 1: headgate.v1.Tenant
@@ -963,6 +1237,11 @@ var file_headgate_v1_account_proto_goTypes = []any{
 	(*ListTokensResponse)(nil),        // 14: headgate.v1.ListTokensResponse
 	(*RevokeTokenRequest)(nil),        // 15: headgate.v1.RevokeTokenRequest
 	(*RevokeTokenResponse)(nil),       // 16: headgate.v1.RevokeTokenResponse
+	(*TenantLimits)(nil),              // 17: headgate.v1.TenantLimits
+	(*SetTenantLimitsRequest)(nil),    // 18: headgate.v1.SetTenantLimitsRequest
+	(*SetTenantLimitsResponse)(nil),   // 19: headgate.v1.SetTenantLimitsResponse
+	(*GetTenantLimitsRequest)(nil),    // 20: headgate.v1.GetTenantLimitsRequest
+	(*GetTenantLimitsResponse)(nil),   // 21: headgate.v1.GetTenantLimitsResponse
 }
 var file_headgate_v1_account_proto_depIdxs = []int32{
 	1,  // 0: headgate.v1.AddTenantResponse.tenant:type_name -> headgate.v1.Tenant
@@ -972,25 +1251,31 @@ var file_headgate_v1_account_proto_depIdxs = []int32{
 	0,  // 4: headgate.v1.AddTokenRequest.scope:type_name -> headgate.v1.Scope
 	10, // 5: headgate.v1.AddTokenResponse.token:type_name -> headgate.v1.Token
 	10, // 6: headgate.v1.ListTokensResponse.tokens:type_name -> headgate.v1.Token
-	2,  // 7: headgate.v1.AccountService.AddTenant:input_type -> headgate.v1.AddTenantRequest
-	4,  // 8: headgate.v1.AccountService.ListTenants:input_type -> headgate.v1.ListTenantsRequest
-	6,  // 9: headgate.v1.AccountService.SetTenant:input_type -> headgate.v1.SetTenantRequest
-	8,  // 10: headgate.v1.AccountService.NewEnrolmentToken:input_type -> headgate.v1.NewEnrolmentTokenRequest
-	11, // 11: headgate.v1.AccountService.AddToken:input_type -> headgate.v1.AddTokenRequest
-	13, // 12: headgate.v1.AccountService.ListTokens:input_type -> headgate.v1.ListTokensRequest
-	15, // 13: headgate.v1.AccountService.RevokeToken:input_type -> headgate.v1.RevokeTokenRequest
-	3,  // 14: headgate.v1.AccountService.AddTenant:output_type -> headgate.v1.AddTenantResponse
-	5,  // 15: headgate.v1.AccountService.ListTenants:output_type -> headgate.v1.ListTenantsResponse
-	7,  // 16: headgate.v1.AccountService.SetTenant:output_type -> headgate.v1.SetTenantResponse
-	9,  // 17: headgate.v1.AccountService.NewEnrolmentToken:output_type -> headgate.v1.NewEnrolmentTokenResponse
-	12, // 18: headgate.v1.AccountService.AddToken:output_type -> headgate.v1.AddTokenResponse
-	14, // 19: headgate.v1.AccountService.ListTokens:output_type -> headgate.v1.ListTokensResponse
-	16, // 20: headgate.v1.AccountService.RevokeToken:output_type -> headgate.v1.RevokeTokenResponse
-	14, // [14:21] is the sub-list for method output_type
-	7,  // [7:14] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	17, // 7: headgate.v1.SetTenantLimitsResponse.limits:type_name -> headgate.v1.TenantLimits
+	17, // 8: headgate.v1.GetTenantLimitsResponse.limits:type_name -> headgate.v1.TenantLimits
+	2,  // 9: headgate.v1.AccountService.AddTenant:input_type -> headgate.v1.AddTenantRequest
+	4,  // 10: headgate.v1.AccountService.ListTenants:input_type -> headgate.v1.ListTenantsRequest
+	6,  // 11: headgate.v1.AccountService.SetTenant:input_type -> headgate.v1.SetTenantRequest
+	18, // 12: headgate.v1.AccountService.SetTenantLimits:input_type -> headgate.v1.SetTenantLimitsRequest
+	20, // 13: headgate.v1.AccountService.GetTenantLimits:input_type -> headgate.v1.GetTenantLimitsRequest
+	8,  // 14: headgate.v1.AccountService.NewEnrolmentToken:input_type -> headgate.v1.NewEnrolmentTokenRequest
+	11, // 15: headgate.v1.AccountService.AddToken:input_type -> headgate.v1.AddTokenRequest
+	13, // 16: headgate.v1.AccountService.ListTokens:input_type -> headgate.v1.ListTokensRequest
+	15, // 17: headgate.v1.AccountService.RevokeToken:input_type -> headgate.v1.RevokeTokenRequest
+	3,  // 18: headgate.v1.AccountService.AddTenant:output_type -> headgate.v1.AddTenantResponse
+	5,  // 19: headgate.v1.AccountService.ListTenants:output_type -> headgate.v1.ListTenantsResponse
+	7,  // 20: headgate.v1.AccountService.SetTenant:output_type -> headgate.v1.SetTenantResponse
+	19, // 21: headgate.v1.AccountService.SetTenantLimits:output_type -> headgate.v1.SetTenantLimitsResponse
+	21, // 22: headgate.v1.AccountService.GetTenantLimits:output_type -> headgate.v1.GetTenantLimitsResponse
+	9,  // 23: headgate.v1.AccountService.NewEnrolmentToken:output_type -> headgate.v1.NewEnrolmentTokenResponse
+	12, // 24: headgate.v1.AccountService.AddToken:output_type -> headgate.v1.AddTokenResponse
+	14, // 25: headgate.v1.AccountService.ListTokens:output_type -> headgate.v1.ListTokensResponse
+	16, // 26: headgate.v1.AccountService.RevokeToken:output_type -> headgate.v1.RevokeTokenResponse
+	18, // [18:27] is the sub-list for method output_type
+	9,  // [9:18] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_account_proto_init() }
@@ -1004,7 +1289,7 @@ func file_headgate_v1_account_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_account_proto_rawDesc), len(file_headgate_v1_account_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -583,6 +583,284 @@ func (x *GetEndpointResponse) GetEndpoint() *Endpoint {
 	return nil
 }
 
+type ExplainEndpointRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// One product only; all that the endpoint runs if empty.
+	Product       string `protobuf:"bytes,2,opt,name=product,proto3" json:"product,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainEndpointRequest) Reset() {
+	*x = ExplainEndpointRequest{}
+	mi := &file_headgate_v1_fleet_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainEndpointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainEndpointRequest) ProtoMessage() {}
+
+func (x *ExplainEndpointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_fleet_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainEndpointRequest.ProtoReflect.Descriptor instead.
+func (*ExplainEndpointRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_fleet_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ExplainEndpointRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ExplainEndpointRequest) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+// One thing that keeps a release from an endpoint.
+type Delay struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stable: "not-your-turn", "window-full", "tenant-window"...
+	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// For people.
+	Detail string `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Whose word it is: vendor, policy, tenant, rollout, endpoint, operator.
+	By string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	// When it ends by itself; 0 if nobody knows.
+	UntilUs       int64 `protobuf:"varint,4,opt,name=until_us,json=untilUs,proto3" json:"until_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delay) Reset() {
+	*x = Delay{}
+	mi := &file_headgate_v1_fleet_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delay) ProtoMessage() {}
+
+func (x *Delay) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_fleet_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delay.ProtoReflect.Descriptor instead.
+func (*Delay) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_fleet_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Delay) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Delay) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Delay) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Delay) GetUntilUs() int64 {
+	if x != nil {
+		return x.UntilUs
+	}
+	return 0
+}
+
+// One rollout as one endpoint meets it.
+type EndpointStanding struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Product string                 `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
+	// What the endpoint runs of it; empty if nothing.
+	Runs string `protobuf:"bytes,2,opt,name=runs,proto3" json:"runs,omitempty"`
+	// 0 if nothing of the product is rolled out.
+	Rollout int64  `protobuf:"varint,3,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	Version string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	State   string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	// What rules comes first; none means that it would be granted now, or has it.
+	Delays []*Delay `protobuf:"bytes,6,rep,name=delays,proto3" json:"delays,omitempty"`
+	// What the tenant's limits would say if the rollout were no emergency that the
+	// tenant follows.
+	Overridden []*Delay `protobuf:"bytes,7,rep,name=overridden,proto3" json:"overridden,omitempty"`
+	// The endpoint runs this release.
+	Has           bool `protobuf:"varint,8,opt,name=has,proto3" json:"has,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndpointStanding) Reset() {
+	*x = EndpointStanding{}
+	mi := &file_headgate_v1_fleet_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndpointStanding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndpointStanding) ProtoMessage() {}
+
+func (x *EndpointStanding) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_fleet_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndpointStanding.ProtoReflect.Descriptor instead.
+func (*EndpointStanding) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_fleet_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *EndpointStanding) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+func (x *EndpointStanding) GetRuns() string {
+	if x != nil {
+		return x.Runs
+	}
+	return ""
+}
+
+func (x *EndpointStanding) GetRollout() int64 {
+	if x != nil {
+		return x.Rollout
+	}
+	return 0
+}
+
+func (x *EndpointStanding) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *EndpointStanding) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *EndpointStanding) GetDelays() []*Delay {
+	if x != nil {
+		return x.Delays
+	}
+	return nil
+}
+
+func (x *EndpointStanding) GetOverridden() []*Delay {
+	if x != nil {
+		return x.Overridden
+	}
+	return nil
+}
+
+func (x *EndpointStanding) GetHas() bool {
+	if x != nil {
+		return x.Has
+	}
+	return false
+}
+
+type ExplainEndpointResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By product, the newest rollout first.
+	Standings     []*EndpointStanding `protobuf:"bytes,1,rep,name=standings,proto3" json:"standings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainEndpointResponse) Reset() {
+	*x = ExplainEndpointResponse{}
+	mi := &file_headgate_v1_fleet_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainEndpointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainEndpointResponse) ProtoMessage() {}
+
+func (x *ExplainEndpointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_fleet_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainEndpointResponse.ProtoReflect.Descriptor instead.
+func (*ExplainEndpointResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_fleet_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ExplainEndpointResponse) GetStandings() []*EndpointStanding {
+	if x != nil {
+		return x.Standings
+	}
+	return nil
+}
+
 var File_headgate_v1_fleet_proto protoreflect.FileDescriptor
 
 const file_headgate_v1_fleet_proto_rawDesc = "" +
@@ -641,10 +919,32 @@ const file_headgate_v1_fleet_proto_rawDesc = "" +
 	"\x12GetEndpointRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"H\n" +
 	"\x13GetEndpointResponse\x121\n" +
-	"\bendpoint\x18\x01 \x01(\v2\x15.headgate.v1.EndpointR\bendpoint2\xb8\x01\n" +
+	"\bendpoint\x18\x01 \x01(\v2\x15.headgate.v1.EndpointR\bendpoint\"B\n" +
+	"\x16ExplainEndpointRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aproduct\x18\x02 \x01(\tR\aproduct\"^\n" +
+	"\x05Delay\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x19\n" +
+	"\buntil_us\x18\x04 \x01(\x03R\auntilUs\"\xfc\x01\n" +
+	"\x10EndpointStanding\x12\x18\n" +
+	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x12\n" +
+	"\x04runs\x18\x02 \x01(\tR\x04runs\x12\x18\n" +
+	"\arollout\x18\x03 \x01(\x03R\arollout\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12*\n" +
+	"\x06delays\x18\x06 \x03(\v2\x12.headgate.v1.DelayR\x06delays\x122\n" +
+	"\n" +
+	"overridden\x18\a \x03(\v2\x12.headgate.v1.DelayR\n" +
+	"overridden\x12\x10\n" +
+	"\x03has\x18\b \x01(\bR\x03has\"V\n" +
+	"\x17ExplainEndpointResponse\x12;\n" +
+	"\tstandings\x18\x01 \x03(\v2\x1d.headgate.v1.EndpointStandingR\tstandings2\x96\x02\n" +
 	"\fFleetService\x12V\n" +
 	"\rListEndpoints\x12!.headgate.v1.ListEndpointsRequest\x1a\".headgate.v1.ListEndpointsResponse\x12P\n" +
-	"\vGetEndpoint\x12\x1f.headgate.v1.GetEndpointRequest\x1a .headgate.v1.GetEndpointResponseB9Z7github.com/headgate/headgate/api/headgate/v1;headgatev1b\x06proto3"
+	"\vGetEndpoint\x12\x1f.headgate.v1.GetEndpointRequest\x1a .headgate.v1.GetEndpointResponse\x12\\\n" +
+	"\x0fExplainEndpoint\x12#.headgate.v1.ExplainEndpointRequest\x1a$.headgate.v1.ExplainEndpointResponseB9Z7github.com/headgate/headgate/api/headgate/v1;headgatev1b\x06proto3"
 
 var (
 	file_headgate_v1_fleet_proto_rawDescOnce sync.Once
@@ -658,32 +958,41 @@ func file_headgate_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_headgate_v1_fleet_proto_rawDescData
 }
 
-var file_headgate_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_headgate_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_headgate_v1_fleet_proto_goTypes = []any{
-	(*Installation)(nil),          // 0: headgate.v1.Installation
-	(*Exposure)(nil),              // 1: headgate.v1.Exposure
-	(*Endpoint)(nil),              // 2: headgate.v1.Endpoint
-	(*ListEndpointsRequest)(nil),  // 3: headgate.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil), // 4: headgate.v1.ListEndpointsResponse
-	(*GetEndpointRequest)(nil),    // 5: headgate.v1.GetEndpointRequest
-	(*GetEndpointResponse)(nil),   // 6: headgate.v1.GetEndpointResponse
-	nil,                           // 7: headgate.v1.Endpoint.LabelsEntry
+	(*Installation)(nil),            // 0: headgate.v1.Installation
+	(*Exposure)(nil),                // 1: headgate.v1.Exposure
+	(*Endpoint)(nil),                // 2: headgate.v1.Endpoint
+	(*ListEndpointsRequest)(nil),    // 3: headgate.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil),   // 4: headgate.v1.ListEndpointsResponse
+	(*GetEndpointRequest)(nil),      // 5: headgate.v1.GetEndpointRequest
+	(*GetEndpointResponse)(nil),     // 6: headgate.v1.GetEndpointResponse
+	(*ExplainEndpointRequest)(nil),  // 7: headgate.v1.ExplainEndpointRequest
+	(*Delay)(nil),                   // 8: headgate.v1.Delay
+	(*EndpointStanding)(nil),        // 9: headgate.v1.EndpointStanding
+	(*ExplainEndpointResponse)(nil), // 10: headgate.v1.ExplainEndpointResponse
+	nil,                             // 11: headgate.v1.Endpoint.LabelsEntry
 }
 var file_headgate_v1_fleet_proto_depIdxs = []int32{
-	7, // 0: headgate.v1.Endpoint.labels:type_name -> headgate.v1.Endpoint.LabelsEntry
-	0, // 1: headgate.v1.Endpoint.installations:type_name -> headgate.v1.Installation
-	1, // 2: headgate.v1.Endpoint.exposures:type_name -> headgate.v1.Exposure
-	2, // 3: headgate.v1.ListEndpointsResponse.endpoints:type_name -> headgate.v1.Endpoint
-	2, // 4: headgate.v1.GetEndpointResponse.endpoint:type_name -> headgate.v1.Endpoint
-	3, // 5: headgate.v1.FleetService.ListEndpoints:input_type -> headgate.v1.ListEndpointsRequest
-	5, // 6: headgate.v1.FleetService.GetEndpoint:input_type -> headgate.v1.GetEndpointRequest
-	4, // 7: headgate.v1.FleetService.ListEndpoints:output_type -> headgate.v1.ListEndpointsResponse
-	6, // 8: headgate.v1.FleetService.GetEndpoint:output_type -> headgate.v1.GetEndpointResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	11, // 0: headgate.v1.Endpoint.labels:type_name -> headgate.v1.Endpoint.LabelsEntry
+	0,  // 1: headgate.v1.Endpoint.installations:type_name -> headgate.v1.Installation
+	1,  // 2: headgate.v1.Endpoint.exposures:type_name -> headgate.v1.Exposure
+	2,  // 3: headgate.v1.ListEndpointsResponse.endpoints:type_name -> headgate.v1.Endpoint
+	2,  // 4: headgate.v1.GetEndpointResponse.endpoint:type_name -> headgate.v1.Endpoint
+	8,  // 5: headgate.v1.EndpointStanding.delays:type_name -> headgate.v1.Delay
+	8,  // 6: headgate.v1.EndpointStanding.overridden:type_name -> headgate.v1.Delay
+	9,  // 7: headgate.v1.ExplainEndpointResponse.standings:type_name -> headgate.v1.EndpointStanding
+	3,  // 8: headgate.v1.FleetService.ListEndpoints:input_type -> headgate.v1.ListEndpointsRequest
+	5,  // 9: headgate.v1.FleetService.GetEndpoint:input_type -> headgate.v1.GetEndpointRequest
+	7,  // 10: headgate.v1.FleetService.ExplainEndpoint:input_type -> headgate.v1.ExplainEndpointRequest
+	4,  // 11: headgate.v1.FleetService.ListEndpoints:output_type -> headgate.v1.ListEndpointsResponse
+	6,  // 12: headgate.v1.FleetService.GetEndpoint:output_type -> headgate.v1.GetEndpointResponse
+	10, // 13: headgate.v1.FleetService.ExplainEndpoint:output_type -> headgate.v1.ExplainEndpointResponse
+	11, // [11:14] is the sub-list for method output_type
+	8,  // [8:11] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_fleet_proto_init() }
@@ -697,7 +1006,7 @@ func file_headgate_v1_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_fleet_proto_rawDesc), len(file_headgate_v1_fleet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -42,6 +42,12 @@ const (
 	// AccountServiceSetTenantProcedure is the fully-qualified name of the AccountService's SetTenant
 	// RPC.
 	AccountServiceSetTenantProcedure = "/headgate.v1.AccountService/SetTenant"
+	// AccountServiceSetTenantLimitsProcedure is the fully-qualified name of the AccountService's
+	// SetTenantLimits RPC.
+	AccountServiceSetTenantLimitsProcedure = "/headgate.v1.AccountService/SetTenantLimits"
+	// AccountServiceGetTenantLimitsProcedure is the fully-qualified name of the AccountService's
+	// GetTenantLimits RPC.
+	AccountServiceGetTenantLimitsProcedure = "/headgate.v1.AccountService/GetTenantLimits"
 	// AccountServiceNewEnrolmentTokenProcedure is the fully-qualified name of the AccountService's
 	// NewEnrolmentToken RPC.
 	AccountServiceNewEnrolmentTokenProcedure = "/headgate.v1.AccountService/NewEnrolmentToken"
@@ -62,6 +68,9 @@ type AccountServiceClient interface {
 	ListTenants(context.Context, *connect.Request[v1.ListTenantsRequest]) (*connect.Response[v1.ListTenantsResponse], error)
 	// SetTenant changes a tenant's limits.
 	SetTenant(context.Context, *connect.Request[v1.SetTenantRequest]) (*connect.Response[v1.SetTenantResponse], error)
+	// SetTenantLimits replaces what a tenant asks of rollouts to its endpoints.
+	SetTenantLimits(context.Context, *connect.Request[v1.SetTenantLimitsRequest]) (*connect.Response[v1.SetTenantLimitsResponse], error)
+	GetTenantLimits(context.Context, *connect.Request[v1.GetTenantLimitsRequest]) (*connect.Response[v1.GetTenantLimitsResponse], error)
 	// NewEnrolmentToken makes a token with which agents enrol into the tenant.
 	NewEnrolmentToken(context.Context, *connect.Request[v1.NewEnrolmentTokenRequest]) (*connect.Response[v1.NewEnrolmentTokenResponse], error)
 	// AddToken makes an access token with a scope.
@@ -100,6 +109,18 @@ func NewAccountServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(accountServiceMethods.ByName("SetTenant")),
 			connect.WithClientOptions(opts...),
 		),
+		setTenantLimits: connect.NewClient[v1.SetTenantLimitsRequest, v1.SetTenantLimitsResponse](
+			httpClient,
+			baseURL+AccountServiceSetTenantLimitsProcedure,
+			connect.WithSchema(accountServiceMethods.ByName("SetTenantLimits")),
+			connect.WithClientOptions(opts...),
+		),
+		getTenantLimits: connect.NewClient[v1.GetTenantLimitsRequest, v1.GetTenantLimitsResponse](
+			httpClient,
+			baseURL+AccountServiceGetTenantLimitsProcedure,
+			connect.WithSchema(accountServiceMethods.ByName("GetTenantLimits")),
+			connect.WithClientOptions(opts...),
+		),
 		newEnrolmentToken: connect.NewClient[v1.NewEnrolmentTokenRequest, v1.NewEnrolmentTokenResponse](
 			httpClient,
 			baseURL+AccountServiceNewEnrolmentTokenProcedure,
@@ -132,6 +153,8 @@ type accountServiceClient struct {
 	addTenant         *connect.Client[v1.AddTenantRequest, v1.AddTenantResponse]
 	listTenants       *connect.Client[v1.ListTenantsRequest, v1.ListTenantsResponse]
 	setTenant         *connect.Client[v1.SetTenantRequest, v1.SetTenantResponse]
+	setTenantLimits   *connect.Client[v1.SetTenantLimitsRequest, v1.SetTenantLimitsResponse]
+	getTenantLimits   *connect.Client[v1.GetTenantLimitsRequest, v1.GetTenantLimitsResponse]
 	newEnrolmentToken *connect.Client[v1.NewEnrolmentTokenRequest, v1.NewEnrolmentTokenResponse]
 	addToken          *connect.Client[v1.AddTokenRequest, v1.AddTokenResponse]
 	listTokens        *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
@@ -151,6 +174,16 @@ func (c *accountServiceClient) ListTenants(ctx context.Context, req *connect.Req
 // SetTenant calls headgate.v1.AccountService.SetTenant.
 func (c *accountServiceClient) SetTenant(ctx context.Context, req *connect.Request[v1.SetTenantRequest]) (*connect.Response[v1.SetTenantResponse], error) {
 	return c.setTenant.CallUnary(ctx, req)
+}
+
+// SetTenantLimits calls headgate.v1.AccountService.SetTenantLimits.
+func (c *accountServiceClient) SetTenantLimits(ctx context.Context, req *connect.Request[v1.SetTenantLimitsRequest]) (*connect.Response[v1.SetTenantLimitsResponse], error) {
+	return c.setTenantLimits.CallUnary(ctx, req)
+}
+
+// GetTenantLimits calls headgate.v1.AccountService.GetTenantLimits.
+func (c *accountServiceClient) GetTenantLimits(ctx context.Context, req *connect.Request[v1.GetTenantLimitsRequest]) (*connect.Response[v1.GetTenantLimitsResponse], error) {
+	return c.getTenantLimits.CallUnary(ctx, req)
 }
 
 // NewEnrolmentToken calls headgate.v1.AccountService.NewEnrolmentToken.
@@ -180,6 +213,9 @@ type AccountServiceHandler interface {
 	ListTenants(context.Context, *connect.Request[v1.ListTenantsRequest]) (*connect.Response[v1.ListTenantsResponse], error)
 	// SetTenant changes a tenant's limits.
 	SetTenant(context.Context, *connect.Request[v1.SetTenantRequest]) (*connect.Response[v1.SetTenantResponse], error)
+	// SetTenantLimits replaces what a tenant asks of rollouts to its endpoints.
+	SetTenantLimits(context.Context, *connect.Request[v1.SetTenantLimitsRequest]) (*connect.Response[v1.SetTenantLimitsResponse], error)
+	GetTenantLimits(context.Context, *connect.Request[v1.GetTenantLimitsRequest]) (*connect.Response[v1.GetTenantLimitsResponse], error)
 	// NewEnrolmentToken makes a token with which agents enrol into the tenant.
 	NewEnrolmentToken(context.Context, *connect.Request[v1.NewEnrolmentTokenRequest]) (*connect.Response[v1.NewEnrolmentTokenResponse], error)
 	// AddToken makes an access token with a scope.
@@ -214,6 +250,18 @@ func NewAccountServiceHandler(svc AccountServiceHandler, opts ...connect.Handler
 		connect.WithSchema(accountServiceMethods.ByName("SetTenant")),
 		connect.WithHandlerOptions(opts...),
 	)
+	accountServiceSetTenantLimitsHandler := connect.NewUnaryHandler(
+		AccountServiceSetTenantLimitsProcedure,
+		svc.SetTenantLimits,
+		connect.WithSchema(accountServiceMethods.ByName("SetTenantLimits")),
+		connect.WithHandlerOptions(opts...),
+	)
+	accountServiceGetTenantLimitsHandler := connect.NewUnaryHandler(
+		AccountServiceGetTenantLimitsProcedure,
+		svc.GetTenantLimits,
+		connect.WithSchema(accountServiceMethods.ByName("GetTenantLimits")),
+		connect.WithHandlerOptions(opts...),
+	)
 	accountServiceNewEnrolmentTokenHandler := connect.NewUnaryHandler(
 		AccountServiceNewEnrolmentTokenProcedure,
 		svc.NewEnrolmentToken,
@@ -246,6 +294,10 @@ func NewAccountServiceHandler(svc AccountServiceHandler, opts ...connect.Handler
 			accountServiceListTenantsHandler.ServeHTTP(w, r)
 		case AccountServiceSetTenantProcedure:
 			accountServiceSetTenantHandler.ServeHTTP(w, r)
+		case AccountServiceSetTenantLimitsProcedure:
+			accountServiceSetTenantLimitsHandler.ServeHTTP(w, r)
+		case AccountServiceGetTenantLimitsProcedure:
+			accountServiceGetTenantLimitsHandler.ServeHTTP(w, r)
 		case AccountServiceNewEnrolmentTokenProcedure:
 			accountServiceNewEnrolmentTokenHandler.ServeHTTP(w, r)
 		case AccountServiceAddTokenProcedure:
@@ -273,6 +325,14 @@ func (UnimplementedAccountServiceHandler) ListTenants(context.Context, *connect.
 
 func (UnimplementedAccountServiceHandler) SetTenant(context.Context, *connect.Request[v1.SetTenantRequest]) (*connect.Response[v1.SetTenantResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.AccountService.SetTenant is not implemented"))
+}
+
+func (UnimplementedAccountServiceHandler) SetTenantLimits(context.Context, *connect.Request[v1.SetTenantLimitsRequest]) (*connect.Response[v1.SetTenantLimitsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.AccountService.SetTenantLimits is not implemented"))
+}
+
+func (UnimplementedAccountServiceHandler) GetTenantLimits(context.Context, *connect.Request[v1.GetTenantLimitsRequest]) (*connect.Response[v1.GetTenantLimitsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.AccountService.GetTenantLimits is not implemented"))
 }
 
 func (UnimplementedAccountServiceHandler) NewEnrolmentToken(context.Context, *connect.Request[v1.NewEnrolmentTokenRequest]) (*connect.Response[v1.NewEnrolmentTokenResponse], error) {

@@ -39,12 +39,18 @@ const (
 	// FleetServiceGetEndpointProcedure is the fully-qualified name of the FleetService's GetEndpoint
 	// RPC.
 	FleetServiceGetEndpointProcedure = "/headgate.v1.FleetService/GetEndpoint"
+	// FleetServiceExplainEndpointProcedure is the fully-qualified name of the FleetService's
+	// ExplainEndpoint RPC.
+	FleetServiceExplainEndpointProcedure = "/headgate.v1.FleetService/ExplainEndpoint"
 )
 
 // FleetServiceClient is a client for the headgate.v1.FleetService service.
 type FleetServiceClient interface {
 	ListEndpoints(context.Context, *connect.Request[v1.ListEndpointsRequest]) (*connect.Response[v1.ListEndpointsResponse], error)
 	GetEndpoint(context.Context, *connect.Request[v1.GetEndpointRequest]) (*connect.Response[v1.GetEndpointResponse], error)
+	// ExplainEndpoint says who keeps which release from an endpoint, and until when,
+	// by the functions that decide it.
+	ExplainEndpoint(context.Context, *connect.Request[v1.ExplainEndpointRequest]) (*connect.Response[v1.ExplainEndpointResponse], error)
 }
 
 // NewFleetServiceClient constructs a client for the headgate.v1.FleetService service. By default,
@@ -70,13 +76,20 @@ func NewFleetServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(fleetServiceMethods.ByName("GetEndpoint")),
 			connect.WithClientOptions(opts...),
 		),
+		explainEndpoint: connect.NewClient[v1.ExplainEndpointRequest, v1.ExplainEndpointResponse](
+			httpClient,
+			baseURL+FleetServiceExplainEndpointProcedure,
+			connect.WithSchema(fleetServiceMethods.ByName("ExplainEndpoint")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // fleetServiceClient implements FleetServiceClient.
 type fleetServiceClient struct {
-	listEndpoints *connect.Client[v1.ListEndpointsRequest, v1.ListEndpointsResponse]
-	getEndpoint   *connect.Client[v1.GetEndpointRequest, v1.GetEndpointResponse]
+	listEndpoints   *connect.Client[v1.ListEndpointsRequest, v1.ListEndpointsResponse]
+	getEndpoint     *connect.Client[v1.GetEndpointRequest, v1.GetEndpointResponse]
+	explainEndpoint *connect.Client[v1.ExplainEndpointRequest, v1.ExplainEndpointResponse]
 }
 
 // ListEndpoints calls headgate.v1.FleetService.ListEndpoints.
@@ -89,10 +102,18 @@ func (c *fleetServiceClient) GetEndpoint(ctx context.Context, req *connect.Reque
 	return c.getEndpoint.CallUnary(ctx, req)
 }
 
+// ExplainEndpoint calls headgate.v1.FleetService.ExplainEndpoint.
+func (c *fleetServiceClient) ExplainEndpoint(ctx context.Context, req *connect.Request[v1.ExplainEndpointRequest]) (*connect.Response[v1.ExplainEndpointResponse], error) {
+	return c.explainEndpoint.CallUnary(ctx, req)
+}
+
 // FleetServiceHandler is an implementation of the headgate.v1.FleetService service.
 type FleetServiceHandler interface {
 	ListEndpoints(context.Context, *connect.Request[v1.ListEndpointsRequest]) (*connect.Response[v1.ListEndpointsResponse], error)
 	GetEndpoint(context.Context, *connect.Request[v1.GetEndpointRequest]) (*connect.Response[v1.GetEndpointResponse], error)
+	// ExplainEndpoint says who keeps which release from an endpoint, and until when,
+	// by the functions that decide it.
+	ExplainEndpoint(context.Context, *connect.Request[v1.ExplainEndpointRequest]) (*connect.Response[v1.ExplainEndpointResponse], error)
 }
 
 // NewFleetServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -114,12 +135,20 @@ func NewFleetServiceHandler(svc FleetServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(fleetServiceMethods.ByName("GetEndpoint")),
 		connect.WithHandlerOptions(opts...),
 	)
+	fleetServiceExplainEndpointHandler := connect.NewUnaryHandler(
+		FleetServiceExplainEndpointProcedure,
+		svc.ExplainEndpoint,
+		connect.WithSchema(fleetServiceMethods.ByName("ExplainEndpoint")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/headgate.v1.FleetService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case FleetServiceListEndpointsProcedure:
 			fleetServiceListEndpointsHandler.ServeHTTP(w, r)
 		case FleetServiceGetEndpointProcedure:
 			fleetServiceGetEndpointHandler.ServeHTTP(w, r)
+		case FleetServiceExplainEndpointProcedure:
+			fleetServiceExplainEndpointHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -135,4 +164,8 @@ func (UnimplementedFleetServiceHandler) ListEndpoints(context.Context, *connect.
 
 func (UnimplementedFleetServiceHandler) GetEndpoint(context.Context, *connect.Request[v1.GetEndpointRequest]) (*connect.Response[v1.GetEndpointResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.FleetService.GetEndpoint is not implemented"))
+}
+
+func (UnimplementedFleetServiceHandler) ExplainEndpoint(context.Context, *connect.Request[v1.ExplainEndpointRequest]) (*connect.Response[v1.ExplainEndpointResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.FleetService.ExplainEndpoint is not implemented"))
 }
