@@ -54,6 +54,7 @@ var kinds = map[Kind]func() Body{
 	"evidence.attached": func() Body { return &EvidenceAttached{} },
 	"rollout.bound":     func() Body { return &RolloutBound{} },
 
+	"affected.set":       func() Body { return &AffectedSet{} },
 	"affected.frozen":    func() Body { return &AffectedFrozen{} },
 	"action.set":         func() Body { return &ActionSet{} },
 	"rung.opened":        func() Body { return &RungOpened{} },

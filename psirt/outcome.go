@@ -13,6 +13,7 @@ const DeployedAt = 0.99
 // Outcome is whom it concerned, what they were told, and what came of it.
 type Outcome struct {
 	Fixed       *FixMeasured      `json:"fixed,omitempty"`    // the newest measurement
+	Ranges      []AffectedRange   `json:"ranges,omitempty"`   // which versions are vulnerable, as last set
 	Affected    *AffectedFrozen   `json:"affected,omitempty"` // the newest snapshot
 	Action      *ActionSet        `json:"action,omitempty"`
 	Waves       []NoticeWave      `json:"waves,omitempty"`
@@ -21,6 +22,7 @@ type Outcome struct {
 }
 
 func (o Outcome) clone() Outcome {
+	o.Ranges = slices.Clone(o.Ranges)
 	o.Waves, o.Overrides, o.Corrections = slices.Clone(o.Waves), slices.Clone(o.Overrides), slices.Clone(o.Corrections)
 	return o
 }
@@ -54,6 +56,42 @@ func (b *FixMeasured) apply(c *Case, f Fact) error {
 	}
 	m := *b
 	c.Outcome.Fixed = &m
+	return nil
+}
+
+// MaxRanges is how many ranges a case may name.
+const MaxRanges = 1000
+
+// AffectedRange says which versions of a component are vulnerable: a product, a
+// PURL or a CPE, and a vers range. Package release reads both.
+type AffectedRange struct {
+	Name  string `json:"name"`
+	Range string `json:"range"`
+}
+
+// AffectedSet says which versions are vulnerable: all of them, in the place of
+// what was set before.
+type AffectedSet struct {
+	Ranges []AffectedRange `json:"ranges"`
+}
+
+// Kind implements Body.
+func (*AffectedSet) Kind() Kind { return "affected.set" }
+
+func (b *AffectedSet) check() error {
+	if len(b.Ranges) == 0 || len(b.Ranges) > MaxRanges {
+		return invalid("ranges: %d; want 1 to %d", len(b.Ranges), MaxRanges)
+	}
+	for i, r := range b.Ranges {
+		if r.Name == "" || r.Range == "" {
+			return invalid("ranges[%d]: want a name and a range", i)
+		}
+	}
+	return nil
+}
+
+func (b *AffectedSet) apply(c *Case, _ Fact) error {
+	c.Outcome.Ranges = slices.Clone(b.Ranges)
 	return nil
 }
 

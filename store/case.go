@@ -216,6 +216,9 @@ func (c conn) extend(ctx context.Context, v Viewer, m clearance, id int64, draft
 		if err == nil {
 			err = m.May(body)
 		}
+		if err == nil {
+			err = checkFact(body)
+		}
 		if err != nil {
 			return psirt.Case{}, nil, err
 		}
