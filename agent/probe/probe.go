@@ -114,7 +114,7 @@ func Setting(name string, b []byte, key string) (value string, err error) {
 	if len(b) > MaxSettings {
 		return "", fmt.Errorf("%s: more than %d bytes", name, MaxSettings)
 	}
-	found := false
+	var found bool
 	if strings.HasSuffix(name, ".json") {
 		value, found, err = jsonSetting(b, key)
 	} else {

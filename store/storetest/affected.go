@@ -14,6 +14,7 @@ import (
 
 	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/internal/ids"
+	"github.com/headgate/headgate/notify"
 	"github.com/headgate/headgate/psirt"
 	"github.com/headgate/headgate/release"
 	"github.com/headgate/headgate/release/sbom"
@@ -85,6 +86,14 @@ func affectedStory(t *testing.T, newDSN func(testing.TB) string) {
 	if f := kase.Outcome.Affected; err != nil || f == nil || f.Hash != a.Snapshots[0].Hash || f.Tenants != 1 || f.Resources != 3 {
 		t.Fatalf("the fact says %+v, %v", f, err)
 	}
+	followed(t, w, id)
+	noTrace(t, s, store.CaseID(id), "1.5.0", "vers:")
+	Healthy(t, s)
+}
+
+// followed is what becomes of the frozen three in thirty hours.
+func followed(t *testing.T, w *World, id int64) {
+	s, ctx := w.Store, t.Context()
 	hour := func(h int) time.Time { return Start.Add(time.Duration(h) * time.Hour) }
 	step := func(h, changes int, want fleet.Tally) {
 		t.Helper()
@@ -120,15 +129,13 @@ func affectedStory(t *testing.T, newDSN func(testing.TB) string) {
 	if err != nil || len(one.Resources) != 1 || !one.Resources[0].Joined.Equal(hour(3)) {
 		t.Fatalf("the late joiner: %+v, %v", one.Resources, err)
 	}
-	kase, err = s.ReadCase(ctx, Ann, id, hour(30))
+	kase, err := s.ReadCase(ctx, Ann, id, hour(30))
 	if f := kase.Outcome.Fixed; err != nil || f == nil || f.N != 4 || f.Verified != 1 || f.Stale != 3 || !(f.Lower > 0 && f.Lower < 0.25) {
 		t.Fatalf("the newest measurement is %+v, %v", f, err)
 	}
 	if ids, err := s.FollowedCases(ctx); err != nil || !slices.Equal(ids, []int64{id}) {
 		t.Fatalf("followed: %v, %v", ids, err)
 	}
-	noTrace(t, s, store.CaseID(id), "1.5.0", "vers:")
-	Healthy(t, s)
 }
 
 // affectedTells checks since when and why, from what is known.
@@ -264,6 +271,39 @@ func moreTenants(tb testing.TB, w *World, tenant string, n int) (out []int64) {
 	return out
 }
 
+// version is the suite's version n.
+func version(n int) string { return fmt.Sprintf("1.%d.0", n) }
+
+// drawRanges draws affected ranges, and gives them also as a function: whether
+// they hold version n of a component.
+func drawRanges(rt *rapid.T) (ranges []psirt.AffectedRange, in func(name string, n int) bool) {
+	holds := map[string][][2]int{}
+	for range rapid.IntRange(1, 3).Draw(rt, "ranges") {
+		name := rapid.SampledFrom([]string{Product, "pkg:npm/left-pad", "pkg:npm/right-pad"}).Draw(rt, "name")
+		low := rapid.IntRange(0, 4).Draw(rt, "low")
+		high := rapid.IntRange(low+1, 5).Draw(rt, "high")
+		scheme := map[bool]string{true: "semver", false: "npm"}[name == Product]
+		ranges = append(ranges, psirt.AffectedRange{Name: name, Range: fmt.Sprintf("vers:%s/>=%s|<%s", scheme, version(low), version(high))})
+		holds[name] = append(holds[name], [2]int{low, high})
+	}
+	return ranges, func(name string, n int) bool {
+		return slices.ContainsFunc(holds[name], func(r [2]int) bool { return r[0] <= n && n < r[1] })
+	}
+}
+
+// resourcesOf lists each recipient's endpoints, once and sorted.
+func resourcesOf(a notify.Audience) map[string][]string {
+	out := map[string][]string{}
+	for _, r := range a.Recipients {
+		for _, x := range r.Resources {
+			out[r.Tenant] = append(out[r.Tenant], x.ID)
+		}
+		slices.Sort(out[r.Tenant])
+		out[r.Tenant] = slices.Compact(out[r.Tenant])
+	}
+	return out
+}
+
 // recipientsAreExact draws fleets and ranges, and compares the audience with a
 // matcher of three lines that shares nothing with the real one: nobody is missed,
 // nobody is told too much.
@@ -276,7 +316,6 @@ func recipientsAreExact(t *testing.T, newDSN func(testing.TB) string) {
 		tenants[3+2*k], tenants[4+2*k] = name, name
 	}
 	draw := rapid.IntRange(0, 4)
-	version := func(n int) string { return fmt.Sprintf("1.%d.0", n) }
 	now, told, spared := Start, 0, 0
 	for n := range 5 {
 		if err := AddRelease(t.Context(), s, version(n), digestOf(version(n))); err != nil && n > 0 {
@@ -295,19 +334,7 @@ func recipientsAreExact(t *testing.T, newDSN func(testing.TB) string) {
 			w.runs(t, i, version(runs[i]), rapid.Bool().Draw(rt, "healthy"), now)
 			attach(t, s, store.SBOM{Endpoint: w.Endpoints[i].ID}, now, "pkg:npm/right-pad@"+version(own[i]))
 		}
-		var ranges []psirt.AffectedRange
-		holds := map[string][][2]int{}
-		for range rapid.IntRange(1, 3).Draw(rt, "ranges") {
-			name := rapid.SampledFrom([]string{Product, "pkg:npm/left-pad", "pkg:npm/right-pad"}).Draw(rt, "name")
-			low := draw.Draw(rt, "low")
-			high := rapid.IntRange(low+1, 5).Draw(rt, "high")
-			scheme := map[bool]string{true: "semver", false: "npm"}[name == Product]
-			ranges = append(ranges, psirt.AffectedRange{Name: name, Range: fmt.Sprintf("vers:%s/>=%s|<%s", scheme, version(low), version(high))})
-			holds[name] = append(holds[name], [2]int{low, high})
-		}
-		in := func(name string, n int) bool {
-			return slices.ContainsFunc(holds[name], func(r [2]int) bool { return r[0] <= n && n < r[1] })
-		}
+		ranges, in := drawRanges(rt)
 		want := map[string][]string{}
 		for i, e := range w.Endpoints {
 			if in(Product, runs[i]) || in("pkg:npm/left-pad", parts[runs[i]]) || in("pkg:npm/right-pad", own[i]) {
@@ -325,18 +352,9 @@ func recipientsAreExact(t *testing.T, newDSN func(testing.TB) string) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		got := map[string][]string{}
-		for _, r := range audience.Recipients {
-			for _, x := range r.Resources {
-				if !slices.Contains(got[r.Tenant], x.ID) {
-					got[r.Tenant] = append(got[r.Tenant], x.ID)
-				}
-			}
-		}
-		for _, list := range []map[string][]string{got, want} {
-			for _, x := range list {
-				slices.Sort(x)
-			}
+		got := resourcesOf(audience)
+		for _, x := range want {
+			slices.Sort(x)
 		}
 		if !maps.EqualFunc(got, want, slices.Equal[[]string]) {
 			rt.Fatalf("told %v, should be %v: %v", got, want, ranges)
