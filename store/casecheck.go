@@ -20,7 +20,7 @@ type CaseCheck struct {
 // may see with its commitment in the ledger: nothing was changed, added or left
 // out since. It is a read of the case itself.
 func (s *Store) VerifyCase(ctx context.Context, v Viewer, id int64, now time.Time) (out CaseCheck, err error) {
-	err = s.inWrite(ctx, "verify case "+CaseID(id), func(c conn) error {
+	err = s.inWrite(ctx, "verify case", func(c conn) error {
 		m, err := c.mayCase(ctx, v, id)
 		if err != nil {
 			return err
