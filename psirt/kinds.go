@@ -58,6 +58,7 @@ var kinds = map[Kind]func() Body{
 	"affected.frozen":    func() Body { return &AffectedFrozen{} },
 	"action.set":         func() Body { return &ActionSet{} },
 	"rung.opened":        func() Body { return &RungOpened{} },
+	"ladder.set":         func() Body { return &LadderSet{} },
 	"ladder.override":    func() Body { return &LadderOverride{} },
 	"notice.wave":        func() Body { return &NoticeWave{} },
 	"record.published":   func() Body { return &RecordPublished{} },

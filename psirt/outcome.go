@@ -17,7 +17,8 @@ type Outcome struct {
 	Affected    *AffectedFrozen   `json:"affected,omitempty"` // the newest snapshot
 	Action      *ActionSet        `json:"action,omitempty"`
 	Waves       []NoticeWave      `json:"waves,omitempty"`
-	Overrides   []LadderOverride  `json:"overrides,omitempty"`
+	Ladder      *Ladder           `json:"ladder,omitempty"` // if not the default
+	Overrides   []Overridden      `json:"overrides,omitempty"`
 	Corrections []CorrectionState `json:"corrections,omitempty"`
 }
 
@@ -43,6 +44,24 @@ func (b *FixMeasured) check() error {
 		return invalid("lower %v of n %d, verified %d, stale %d: want 0 <= lower <= 1 and verified + stale <= n", b.Lower, b.N, b.Verified, b.Stale)
 	}
 	return nil
+}
+
+// Marks are the fractions whose crossing is worth a fact.
+var Marks = []float64{0.5, 0.9, DeployedAt}
+
+// Mark is how many marks a measurement reached: 0 for nothing verified, 1 for
+// something, 2 for the first of Marks, by the lower bound.
+func (b *FixMeasured) Mark() int {
+	if b.Verified == 0 {
+		return 0
+	}
+	n := 1
+	for _, m := range Marks {
+		if b.Lower >= m {
+			n++
+		}
+	}
+	return n
 }
 
 func (b *FixMeasured) apply(c *Case, f Fact) error {
@@ -182,7 +201,6 @@ func (b *RungOpened) apply(c *Case, f Fact) error {
 // LadderOverride is a person's wish to open or hold a rung against the ladder.
 type LadderOverride struct {
 	Rung Rung   `json:"rung"`
-	Hold bool   `json:"hold,omitempty"`
 	Why  string `json:"why"`
 }
 
@@ -193,12 +211,19 @@ func (b *LadderOverride) check() error {
 	return first(oneOf("rung", b.Rung, Rungs...), line("why", b.Why))
 }
 
-func (b *LadderOverride) apply(c *Case, _ Fact) error {
+func (b *LadderOverride) apply(c *Case, f Fact) error {
 	if len(c.Outcome.Overrides) >= MaxList {
 		return illegal("%d overrides already", MaxList)
 	}
-	c.Outcome.Overrides = append(c.Outcome.Overrides, *b)
+	c.Outcome.Overrides = append(c.Outcome.Overrides, Overridden{Rung: b.Rung, By: f.Actor, Why: b.Why})
 	return nil
+}
+
+// Overridden is one person's wish to open a rung on too little protection.
+type Overridden struct {
+	Rung Rung   `json:"rung"`
+	By   string `json:"by"`
+	Why  string `json:"why"`
 }
 
 // NoticeWave says that notices went out.

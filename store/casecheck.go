@@ -176,3 +176,18 @@ func (c conn) examineFolds(ctx context.Context, of map[int64][]psirt.Fact) (out 
 	}
 	return out, err
 }
+
+// EachFact calls f for each fact of a kind in all cases and reports, by subject and
+// place: for whoever holds the database itself. subject names it: "C-...".
+func (s *Store) EachFact(ctx context.Context, kind psirt.Kind, f func(subject string, fact psirt.Fact) error) error {
+	return s.inRead(ctx, "read facts", func(c conn) error {
+		rows, err := c.rows(ctx, `SELECT `+factColumns+` FROM psirt_fact WHERE kind = $1 ORDER BY subject, seq`, string(kind))
+		return each(rows, err, func() error {
+			k, err := scanFact(rows)
+			if err != nil {
+				return err
+			}
+			return f(CaseID(k.subject), k.Fact)
+		})
+	})
+}
