@@ -31,7 +31,7 @@ func (m Member) outside() bool { return !strings.HasPrefix(m.Principal, "operato
 var engineOnly = []Kind{"fix.deployed", "affected.frozen", "rung.opened", "notice.wave", "page.escalated", "correction.checked"}
 
 // leadOnly are the kinds that change who may know.
-var leadOnly = []Kind{"member.added", "member.removed", "case.sealed", "case.unsealed", "case.closed", "case.reopened", "ladder.set", "ladder.override"}
+var leadOnly = []Kind{"member.added", "member.removed", "case.sealed", "case.unsealed", "case.closed", "case.reopened", "ladder.override"}
 
 // May refuses what a member may not write. A party outside may only answer for
 // itself.
@@ -176,13 +176,7 @@ func (*PageRaised) Kind() Kind { return "page.raised" }
 
 func (b *PageRaised) check() error { return first(CheckPrincipal(b.To), line("why", b.Why)) }
 
-func (b *PageRaised) apply(c *Case, f Fact) error {
-	if c.Page != nil && c.Page.Acknowledged.IsZero() {
-		return illegal("%s is being called already", c.Page.To)
-	}
-	c.Page = &Page{To: b.To, Why: b.Why, Raised: f.At, Called: f.At}
-	return nil
-}
+func (b *PageRaised) apply(c *Case, f Fact) error { return raise(&c.Page, b, f) }
 
 // PageAcknowledged says that somebody heard the call.
 type PageAcknowledged struct {
@@ -194,13 +188,7 @@ func (*PageAcknowledged) Kind() Kind { return "page.acknowledged" }
 
 func (b *PageAcknowledged) check() error { return CheckPrincipal(b.By) }
 
-func (b *PageAcknowledged) apply(c *Case, f Fact) error {
-	if c.Page == nil || !c.Page.Acknowledged.IsZero() {
-		return illegal("nobody is being called")
-	}
-	c.Page.Acknowledged, c.Page.By = f.At, b.By
-	return nil
-}
+func (b *PageAcknowledged) apply(c *Case, f Fact) error { return answer(&c.Page, b, f) }
 
 // PageEscalated calls the next on the list, because nobody answered.
 type PageEscalated struct {
@@ -212,11 +200,4 @@ func (*PageEscalated) Kind() Kind { return "page.escalated" }
 
 func (b *PageEscalated) check() error { return CheckPrincipal(b.To) }
 
-func (b *PageEscalated) apply(c *Case, f Fact) error {
-	if c.Page == nil || !c.Page.Acknowledged.IsZero() {
-		return illegal("nobody is being called")
-	}
-	c.Page.To, c.Page.Called = b.To, f.At
-	c.Page.Level++
-	return nil
-}
+func (b *PageEscalated) apply(c *Case, f Fact) error { return climb(&c.Page, b, f) }

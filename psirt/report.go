@@ -37,6 +37,7 @@ type Report struct {
 	Messages     []ReportMessage  `json:"messages,omitempty"`
 	Rewards      []ReportRewarded `json:"rewards,omitempty"`
 	Closed       string           `json:"closed,omitempty"` // why it leads to no case
+	Page         *Page            `json:"page,omitempty"`   // the call of whoever is on duty
 }
 
 // Exists tells whether a reader may read what was received.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/headgate/headgate/internal/span"
 	"github.com/headgate/headgate/rollout"
+	"github.com/headgate/headgate/server/intake"
 )
 
 // Config is everything that a server can be told. Each field's comment is its
@@ -46,9 +47,6 @@ type Config struct {
 	// DecideEvery is the longest time between two looks at a live rollout; new
 	// evidence wakes the decider earlier. Default 1s.
 	DecideEvery span.Duration `json:"decide_every,omitzero"`
-	// DiscloseEvery is how often the ladder of each open case is looked at.
-	// Default 10s.
-	DiscloseEvery span.Duration `json:"disclose_every,omitzero"`
 	// CheckpointEvery is how often the ledger's head is signed if it grew.
 	// Default 1m.
 	CheckpointEvery span.Duration `json:"checkpoint_every,omitzero"`
@@ -64,6 +62,11 @@ type Config struct {
 	MaxArtifact int64 `json:"max_artifact,omitempty"`
 	// StopGrace is how long a stopping server lets requests finish. Default 10s.
 	StopGrace span.Duration `json:"stop_grace,omitzero"`
+	// Intake opens the public door for reports: the form at /report and what belongs
+	// to it (docs/intake.md). Default: it is shut.
+	Intake *intake.Config `json:"intake,omitempty"`
+	// OutgoingMail is how the server sends mail. Default: it sends none.
+	OutgoingMail *OutgoingMail `json:"outgoing_mail,omitempty"`
 
 	// Log takes the log; nil discards it.
 	Log *slog.Logger `json:"-"`
@@ -117,7 +120,6 @@ func (c Config) complete() (Config, error) {
 	or(&c.Poll, rollout.DefaultCadence().Poll)
 	or(&c.Beacon, rollout.DefaultCadence().Beacon)
 	or(&c.DecideEvery, span.Duration(time.Second))
-	or(&c.DiscloseEvery, span.Duration(10*time.Second))
 	or(&c.CheckpointEvery, span.Duration(time.Minute))
 	or(&c.TimestampLife, span.Duration(24*time.Hour))
 	or(&c.Queue, 8192)
@@ -132,7 +134,7 @@ func (c Config) complete() (Config, error) {
 	for _, d := range []struct {
 		name string
 		v    span.Duration
-	}{{"poll", c.Poll}, {"beacon", c.Beacon}, {"decide_every", c.DecideEvery}, {"disclose_every", c.DiscloseEvery}, {"checkpoint_every", c.CheckpointEvery}, {"timestamp_life", c.TimestampLife}, {"stop_grace", c.StopGrace}} {
+	}{{"poll", c.Poll}, {"beacon", c.Beacon}, {"decide_every", c.DecideEvery}, {"checkpoint_every", c.CheckpointEvery}, {"timestamp_life", c.TimestampLife}, {"stop_grace", c.StopGrace}} {
 		if d.v.Std() < 10*time.Millisecond {
 			return c, fmt.Errorf("configuration: %s: %s is less than 10ms", d.name, d.v)
 		}

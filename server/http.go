@@ -35,6 +35,7 @@ const (
 // label.
 func (s *Server) handler() (all http.Handler, usual []lane.Route) {
 	mux := http.NewServeMux()
+	s.mux = mux
 	usual = append(s.mountAPI(mux), lane.Route{Method: http.MethodGet, Path: timestampPath, Serve: s.files.timestampLane})
 	mux.HandleFunc("GET /tuf/", s.serveTUF)
 	mux.HandleFunc("PUT /v1/artifacts/{sha256}", s.putArtifact)
@@ -75,7 +76,6 @@ func (s *Server) mountAPI(mux *http.ServeMux) (usual []lane.Route) {
 	mux.Handle(headgatev1connect.NewCatalogServiceHandler(catalogService{s}, people...))
 	mux.Handle(headgatev1connect.NewEvidenceServiceHandler(evidenceService{s}, people...))
 	mux.Handle(headgatev1connect.NewFleetServiceHandler(fleetService{s}, people...))
-	mux.Handle(headgatev1connect.NewLadderServiceHandler(ladderService{s}, people...))
 	mux.Handle(headgatev1connect.NewLedgerServiceHandler(ledgerService{s}, people...))
 	mux.Handle(headgatev1connect.NewPolicyServiceHandler(policyService{s}, people...))
 	mux.Handle(headgatev1connect.NewRepositoryServiceHandler(repositoryService{s}, people...))

@@ -24,6 +24,7 @@ type metrics struct {
 	decisions *prometheus.CounterVec
 	rollouts  *prometheus.GaugeVec
 	skewed    prometheus.Counter
+	reports   *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -41,7 +42,8 @@ func newMetrics() *metrics {
 		rollouts: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "headgate_rollout_endpoints", Help: "Exposures of live rollouts by state, and their window."}, []string{"rollout", "state"}),
 		skewed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "headgate_clock_skew_total", Help: "Beacons whose clock was off by more than a minute."}),
 	}
-	m.registry.MustRegister(m.requests, m.seconds, m.batch, m.commit, m.failed, m.grants, m.outcomes, m.decisions, m.rollouts, m.skewed,
+	m.reports = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "headgate_reports_total", Help: "Reports and messages from outside by way and what came of them."}, []string{"way", "outcome"})
+	m.registry.MustRegister(m.reports, m.requests, m.seconds, m.batch, m.commit, m.failed, m.grants, m.outcomes, m.decisions, m.rollouts, m.skewed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -72,6 +72,9 @@ type pending struct {
 
 // facts adds placed facts of a case or report.
 func (p *pending) facts(ctx context.Context, c conn, subject int64, facts []psirt.Fact) error {
+	if err := c.noteCalls(ctx, subject, facts); err != nil {
+		return err
+	}
 	for _, f := range facts {
 		salt := newSalt()
 		d, err := committed(kindFact, salt, f.Canonical())

@@ -24,19 +24,15 @@ type Report struct {
 // engine sends for somebody who has no token.
 func (s *Store) AddReport(ctx context.Context, v Viewer, b psirt.ReportReceived, tlp psirt.TLP, request string, now time.Time, inTx InTx) (out Report, fresh bool, err error) {
 	err = s.inWrite(ctx, "add report", func(c conn) error {
-		id := ids.Random()
-		key := v.Actor + "/" + request
-		if request == "" {
-			key = ReportID(id)
+		key := ""
+		if request != "" {
+			key = v.Actor + "/" + request
 		}
-		n, err := c.exec(ctx, `INSERT INTO psirt_report (id, revision, case_id, received, changed, request) VALUES ($1, 0, 0, $2, $2, $3) ON CONFLICT (request) DO NOTHING`, id, micros(now), key)
+		id, isNew, err := c.reportRow(ctx, key, now)
 		if err != nil {
 			return err
 		}
-		if fresh = n == 1; !fresh {
-			if err := c.row(ctx, `SELECT id FROM psirt_report WHERE request = $1`, key).Scan(&id); err != nil {
-				return err
-			}
+		if fresh = isNew; !fresh {
 			m, err := c.mayReport(ctx, v, id)
 			if err != nil {
 				return err
@@ -69,6 +65,21 @@ func (s *Store) AddReport(ctx context.Context, v Viewer, b psirt.ReportReceived,
 	return out, fresh, err
 }
 
+// reportRow makes the row of a new report, or finds the one that the same request
+// made; without a request it is always new.
+func (c conn) reportRow(ctx context.Context, request string, now time.Time) (id int64, fresh bool, err error) {
+	id = ids.Random()
+	if request == "" {
+		request = ReportID(id)
+	}
+	n, err := c.exec(ctx, `INSERT INTO psirt_report (id, revision, case_id, received, changed, request) VALUES ($1, 0, 0, $2, $2, $3) ON CONFLICT (request) DO NOTHING`, id, micros(now), request)
+	if err != nil || n == 1 {
+		return id, err == nil, err
+	}
+	err = c.row(ctx, `SELECT id FROM psirt_report WHERE request = $1`, request).Scan(&id)
+	return id, false, err
+}
+
 // report reads all of a report that the viewer may see.
 func (c conn) report(ctx context.Context, m clearance, id int64) (Report, error) {
 	facts, err := c.facts(ctx, id, m.rank())
@@ -98,6 +109,9 @@ func (c conn) extendReport(ctx context.Context, p *pending, v Viewer, id int64, 
 	if err == nil && n != 1 {
 		err = ErrConflict
 	}
+	if err == nil {
+		err = c.writeTo(ctx, r.Contact, id, more, now)
+	}
 	r.ID, r.Revision, r.Facts = id, r.Report.Revision, append(r.Facts, more...)
 	return r, err
 }
@@ -105,7 +119,7 @@ func (c conn) extendReport(ctx context.Context, p *pending, v Viewer, id int64, 
 // CommitReport adds facts to a report, as CommitFacts does to a case. An observer
 // (a sender outside) may only add messages.
 func (s *Store) CommitReport(ctx context.Context, v Viewer, id, revision int64, drafts []psirt.Fact, now time.Time, inTx InTx) (out Report, err error) {
-	err = s.inWrite(ctx, "change report", func(c conn) error {
+	err = s.inWrite(ctx, "change report "+ReportID(id), func(c conn) error {
 		m, err := c.mayReport(ctx, v, id)
 		if err != nil {
 			return err
@@ -154,7 +168,7 @@ func (m clearance) mayAdd(kind psirt.Kind) error {
 
 // ReadReport reads a report. Unless its case is open, the read is recorded.
 func (s *Store) ReadReport(ctx context.Context, v Viewer, id int64, now time.Time) (out Report, err error) {
-	err = s.inWrite(ctx, "read report", func(c conn) error {
+	err = s.inWrite(ctx, "read report "+ReportID(id), func(c conn) error {
 		m, err := c.mayReport(ctx, v, id)
 		if err != nil {
 			return err
@@ -236,7 +250,7 @@ func (s *Store) ListReports(ctx context.Context, v Viewer, q ReportQuery, now ti
 
 // LinkReport ties a report to a case that the viewer works on.
 func (s *Store) LinkReport(ctx context.Context, v Viewer, id, report int64, role psirt.LinkRole, now time.Time) (out Case, err error) {
-	err = s.inWrite(ctx, "link report", func(c conn) error {
+	err = s.inWrite(ctx, "link report "+ReportID(report)+" to case "+CaseID(id), func(c conn) error {
 		m, err := c.mayCase(ctx, v, id)
 		if err != nil {
 			return err
@@ -272,11 +286,8 @@ func (s *Store) LinkReport(ctx context.Context, v Viewer, id, report int64, role
 // link makes the fact that ties a report to a case, of what the viewer may read.
 func (c conn) link(ctx context.Context, v Viewer, id, report int64, role psirt.LinkRole) (*psirt.ReportLinked, error) {
 	m, err := c.mayReport(ctx, v, report)
-	if errors.Is(err, ErrNotFound) {
-		return nil, fmt.Errorf("report %s: %w", ReportID(report), err) // the caller named it
-	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("report %s: %w", ReportID(report), err)
 	}
 	r, err := c.report(ctx, m, report)
 	if err != nil {
@@ -305,7 +316,7 @@ func (c conn) joinReport(ctx context.Context, p *pending, v Viewer, id, report i
 		return err
 	}
 	if _, err := c.extendReport(ctx, p, v, report, whole, []psirt.Fact{draft}, now); err != nil {
-		return err
+		return fmt.Errorf("report %s: %w", ReportID(report), err)
 	}
 	if _, err := c.exec(ctx, `UPDATE psirt_report SET case_id = $1 WHERE id = $2`, id, report); err != nil {
 		return err

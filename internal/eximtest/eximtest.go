@@ -41,6 +41,10 @@ type Options struct {
 	// DropDoubles has the server take a Message-ID once a week, as docs/notice.md
 	// tells operators to.
 	DropDoubles bool
+	// Relay, if not 0, is the port on this machine to which mail for RelayDomain
+	// goes on.
+	Relay       int
+	RelayDomain string
 }
 
 // configuration is all of Exim's.
@@ -92,10 +96,24 @@ data:
 {{- end}}
   accept
 begin routers
+{{- if .Relay}}
+relay:
+  driver = manualroute
+  domains = {{.RelayDomain}}
+  route_list = * 127.0.0.1
+  self = send
+  transport = relay
+{{- end}}
 all:
   driver = accept
   transport = maildir
 begin transports
+relay:
+  driver = smtp
+  port = {{if .Relay}}{{.Relay}}{{else}}25{{end}}
+  allow_localhost
+  tls_verify_certificates =
+  hosts_avoid_tls = *
 maildir:
   driver = appendfile
   maildir_format
@@ -148,10 +166,10 @@ func (s *Server) prepare(t testing.TB, o Options) {
 	}
 	var b bytes.Buffer
 	if err := configuration.Execute(&b, struct {
-		Dir         string
-		Port        int
-		DropDoubles bool
-	}{s.dir, s.Port, o.DropDoubles}); err != nil {
+		Dir  string
+		Port int
+		Options
+	}{s.dir, s.Port, o}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(s.dir, "exim.conf"), b.Bytes(), 0o644); err != nil {

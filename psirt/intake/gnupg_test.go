@@ -1,64 +1,24 @@
 package intake
 
 import (
-	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/headgate/headgate/internal/gpgtest"
 )
 
-// gnupg is Debian's GnuPG with a home of its own.
-type gnupg struct {
-	t    *testing.T
-	home string
-}
-
-func newGnuPG(t *testing.T) gnupg {
+// reporter makes a key for Ada, and has her know ours.
+func reporter(t *testing.T, g *gpgtest.GnuPG, our Key) (public string) {
 	t.Helper()
-	if _, err := exec.LookPath("gpg"); err != nil {
-		t.Skip("GnuPG is not installed (scripts/setup installs it): what we encrypt and sign is not checked by another's software")
-	}
-	home, err := os.MkdirTemp("", "hg") // t.TempDir's path is too long for the agent's socket
+	public = g.Person("ada@example.org")
+	armour, err := our.Public()
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := gnupg{t, home}
-	t.Cleanup(func() {
-		exec.Command("gpgconf", "--homedir", home, "--kill", "all").Run()
-		os.RemoveAll(home)
-	})
-	return g
-}
-
-// run runs gpg, and fails the test if it fails. It returns both outputs.
-func (g gnupg) run(in string, args ...string) (string, string) {
-	g.t.Helper()
-	cmd := exec.Command("gpg", append([]string{"--homedir", g.home, "--batch", "--yes", "--no-tty", "--trust-model", "always", "--pinentry-mode", "loopback", "--passphrase", ""}, args...)...)
-	var out, errs bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(in), &out, &errs
-	if err := cmd.Run(); err != nil {
-		g.t.Fatalf("gpg %v: %v\n%s", args, err, errs.String())
-	}
-	return out.String(), errs.String()
-}
-
-// reporter makes a key for Ada, and knows ours. The key is a throw-away.
-func (g gnupg) reporter(our Key) (public string) {
-	g.t.Helper()
-	g.run("", "--quick-generate-key", "Ada <ada@example.org>", "ed25519", "default", "never")
-	fpr, _ := g.run("", "--list-keys", "--with-colons", "ada@example.org")
-	_, rest, _ := strings.Cut(fpr, "\nfpr:::::::::")
-	id, _, _ := strings.Cut(rest, ":")
-	g.run("", "--quick-add-key", id, "cv25519", "encr", "never")
-	armour, err := our.Public()
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.run(armour, "--import")
-	public, _ = g.run("", "--armor", "--export", "ada@example.org")
+	g.Run(armour, "--import")
 	return public
 }
 
@@ -81,13 +41,13 @@ const outer = "From: Ada <ada@example.org>\nTo: security@headgate.example\nMessa
 
 // What GnuPG encrypts and signs to us, we open, and we know that it is signed.
 func TestGnuPGEncryptsAndSignsToUs(t *testing.T) {
-	g, key := newGnuPG(t), ourKey(t)
-	public := g.reporter(key)
+	g, key := gpgtest.New(t), ourKey(t)
+	public := reporter(t, g, key)
 	now := time.Now().Add(time.Minute)
 	inner := crlf("Content-Type: multipart/mixed; boundary=in\nSubject: The gate is open\n\n--in\nContent-Type: text/plain; charset=utf-8\n\nNo check at all.\n" +
 		"--in\nContent-Type: application/pgp-keys; name=ada.asc\nContent-Disposition: attachment; filename=ada.asc\n\n" + public +
 		"--in\nContent-Type: text/x-python; name=poc.py\nContent-Disposition: attachment; filename=../../poc.py\n\nprint(1)\n--in--\n")
-	sealed, _ := g.run(inner, "--armor", "--sign", "--encrypt", "-r", "security@headgate.example")
+	sealed, _ := g.Run(inner, "--armor", "--sign", "--encrypt", "-r", "security@headgate.example")
 	raw := crlf(outer + "Subject: ...\nContent-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=out\n\n" +
 		"--out\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n--out\nContent-Type: application/octet-stream; name=encrypted.asc\n\n" + sealed + "\n--out--\n")
 	m, err := ReadMail([]byte(raw), key, now)
@@ -105,14 +65,14 @@ func TestGnuPGEncryptsAndSignsToUs(t *testing.T) {
 	}
 
 	t.Run("in the text", func(t *testing.T) {
-		sealed, _ := g.run("Only for you.", "--armor", "--encrypt", "-r", "security@headgate.example")
+		sealed, _ := g.Run("Only for you.", "--armor", "--encrypt", "-r", "security@headgate.example")
 		m, err := ReadMail([]byte(crlf(outer+"Subject: Hidden\n\nHello\n\n"+sealed)), key, now)
 		if err != nil || !m.Encrypted || m.Signature != Unsigned || m.Text != "Hello\n\nOnly for you." {
 			t.Errorf("%v, %+v", err, m)
 		}
 	})
 	t.Run("an attachment", func(t *testing.T) {
-		sealed, _ := g.run("secret bytes", "--armor", "--encrypt", "-r", "security@headgate.example")
+		sealed, _ := g.Run("secret bytes", "--armor", "--encrypt", "-r", "security@headgate.example")
 		m, err := ReadMail([]byte(crlf(outer+"Subject: A file\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nSee the file.\n--b\n"+
 			"Content-Type: application/octet-stream; name=poc.c.asc\nContent-Disposition: attachment; filename=poc.c.asc\n\n"+sealed+"\n--b--\n")), key, now)
 		if err != nil || len(m.Files) != 1 || m.Files[0].Name != "poc.c" || string(m.Files[0].Body) != "secret bytes" {
@@ -120,7 +80,7 @@ func TestGnuPGEncryptsAndSignsToUs(t *testing.T) {
 		}
 	})
 	t.Run("to somebody else", func(t *testing.T) {
-		sealed, _ := g.run("Not for you.", "--armor", "--encrypt", "-r", "ada@example.org")
+		sealed, _ := g.Run("Not for you.", "--armor", "--encrypt", "-r", "ada@example.org")
 		m, err := ReadMail([]byte(crlf(outer+"Subject: Lost\n\n"+sealed)), key, now)
 		if err != nil || m.Encrypted || len(m.Problems) != 1 || !strings.Contains(m.Text, beginMessage) {
 			t.Errorf("it must stay and say why: %v, %+v", err, m)
@@ -130,11 +90,11 @@ func TestGnuPGEncryptsAndSignsToUs(t *testing.T) {
 
 // A signed mail is checked over its exact bytes: one changed letter is seen.
 func TestGnuPGsSignatureIsChecked(t *testing.T) {
-	g, key := newGnuPG(t), ourKey(t)
-	public := g.reporter(key)
+	g, key := gpgtest.New(t), ourKey(t)
+	public := reporter(t, g, key)
 	now := time.Now().Add(time.Minute)
 	part := crlf("Content-Type: multipart/mixed; boundary=in\n\n--in\n\nNo check at all.\n--in\nContent-Type: application/pgp-keys\n\n" + public + "\n--in--")
-	signature, _ := g.run(part, "--armor", "--detach-sign")
+	signature, _ := g.Run(part, "--armor", "--detach-sign")
 	raw := crlf(outer+"Subject: Signed\nContent-Type: multipart/signed; micalg=pgp-sha512; protocol=\"application/pgp-signature\"; boundary=out\n\n--out\n") +
 		part + crlf("\n--out\nContent-Type: application/pgp-signature; name=signature.asc\n\n"+signature+"\n--out--\n")
 	for _, c := range []struct {
@@ -150,7 +110,7 @@ func TestGnuPGsSignatureIsChecked(t *testing.T) {
 			t.Errorf("%s: %q, %v; want %q; problems %q", c.name, m.Signature, err, c.want, m.Problems)
 		}
 	}
-	clear, _ := g.run("Readable.\n- with a dash", "--clear-sign")
+	clear, _ := g.Run("Readable.\n- with a dash", "--clear-sign")
 	m, err := ReadMail([]byte(crlf(outer+"Subject: Clear\n\n"+clear+"\n"+public)), key, now)
 	if err != nil || m.Signature != SignedBy || !strings.HasPrefix(m.Text, "Readable.\n- with a dash") {
 		t.Errorf("clear-signed: %v, %+v", err, m)
@@ -162,8 +122,8 @@ func TestGnuPGsSignatureIsChecked(t *testing.T) {
 
 // GnuPG verifies our security.txt, and reads what we encrypt.
 func TestGnuPGReadsWhatWeSignAndEncrypt(t *testing.T) {
-	g, key := newGnuPG(t), ourKey(t)
-	public := g.reporter(key)
+	g, key := gpgtest.New(t), ourKey(t)
+	public := reporter(t, g, key)
 	now := time.Now()
 	s := SecurityTxt{Contact: []string{"mailto:security@headgate.example"}, Canonical: []string{"https://headgate.example/.well-known/security.txt"}, Languages: []string{"en", "ja"}, Life: 30 * 24 * time.Hour}
 	text, _, err := s.Text(now)
@@ -174,11 +134,11 @@ func TestGnuPGReadsWhatWeSignAndEncrypt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(g.home, "security.txt")
+	file := filepath.Join(g.Home, "security.txt")
 	if err := os.WriteFile(file, clear, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, said := g.run("", "--output", "-", "--verify", file)
+	out, said := g.Run("", "--output", "-", "--verify", file)
 	if !strings.Contains(said, "Good signature") || out != string(text) {
 		t.Errorf("gpg says %s\nand reads %q\nof %q", said, out, text)
 	}
@@ -186,7 +146,7 @@ func TestGnuPGReadsWhatWeSignAndEncrypt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, said = g.run(string(sealed), "--decrypt")
+	out, said = g.Run(string(sealed), "--decrypt")
 	if out != "Your tracking id." || !strings.Contains(said, "Good signature") {
 		t.Errorf("gpg says %s\nand reads %q", said, out)
 	}

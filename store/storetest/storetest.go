@@ -56,10 +56,6 @@ func Run(t *testing.T, newDSN func(testing.TB) string) {
 		{"CountsAlwaysAddUp", countsAddUp},
 		{"ReportBecomesACaseThatIsItsFacts", caseLine},
 		{"CaseIsNotThereForStrangers", caseStrangers},
-		{"AffectedAreFollowedFromTheFreezeToTheProof", affectedStory},
-		{"AffectedTellSinceWhenAndWhy", affectedTells},
-		{"AffectedAreNotThereForStrangers", affectedNeedToKnow},
-		{"RecipientsAreExactlyWhoMatches", recipientsAreExact},
 		{"KillLosesNothingAcknowledged", killed},
 		{"WavesTellExactlyTheAudienceOnce", wavesTell},
 		{"NoticesAreReadByTheirTenantAndTheCase", noticesAreTheirs},
@@ -67,6 +63,10 @@ func Run(t *testing.T, newDSN func(testing.TB) string) {
 		{"ChecksCloseNoticesAndOpenThemAgain", checksClose},
 		{"RemindersComeOnce", remindersComeOnce},
 		{"FeedsShowTheirOwnTenantOnly", feedsAreTheirs},
+		{"ReportFromOutsideIsKeptWholeAndOnce", submitOnce},
+		{"LettersGoOnce", lettersGoOnce},
+		{"CallsClimbUntilAnswered", callsClimb},
+		{"CallsOfCasesClimb", caseCallsClimb},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, newDSN) })
 	}

@@ -1,0 +1,227 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/headgate/headgate/psirt"
+)
+
+// DutyRoster is who is on duty when, as one revision says.
+type DutyRoster struct {
+	Revision int64
+	Made     time.Time
+	Actor    string
+	psirt.Roster
+}
+
+// Roster is the roster in force; ErrNotFound while there is none.
+func (s *Store) Roster(ctx context.Context) (out DutyRoster, err error) {
+	err = s.inRead(ctx, "read roster", func(c conn) error {
+		out, err = c.roster(ctx)
+		return err
+	})
+	return out, err
+}
+
+func (c conn) roster(ctx context.Context) (out DutyRoster, err error) {
+	var made int64
+	var body string
+	err = c.row(ctx, `SELECT revision, made, actor, body FROM duty_roster ORDER BY revision DESC LIMIT 1`).Scan(&out.Revision, &made, &out.Actor, &body)
+	if err != nil {
+		return out, found(err)
+	}
+	out.Made = fromMicros(made)
+	out.Roster, err = psirt.ParseRoster([]byte(body))
+	return out, err
+}
+
+// SetRoster puts a roster in force. Whoever may triage may; the text stays as it
+// was given.
+func (s *Store) SetRoster(ctx context.Context, v Viewer, body []byte, now time.Time) (out DutyRoster, err error) {
+	if _, err := psirt.ParseRoster(body); err != nil {
+		return out, err
+	}
+	err = s.inWrite(ctx, "set roster", func(c conn) error {
+		if err := c.mayTriage(ctx, v, true); err != nil {
+			return err
+		}
+		before, err := c.roster(ctx)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if _, err := c.exec(ctx, `INSERT INTO duty_roster (revision, made, actor, body) VALUES ($1, $2, $3, $4)`, before.Revision+1, micros(now), v.Actor, string(body)); err != nil {
+			return err
+		}
+		if out, err = c.roster(ctx); err != nil {
+			return err
+		}
+		return c.note(ctx, now, "roster.set", "", v.Actor, map[string]any{"revision": out.Revision, "roster": out.ID})
+	})
+	return out, err
+}
+
+// callFor is the fact that calls whoever is on duty now; nil while there is no
+// roster.
+func (c conn) callFor(ctx context.Context, why string, now time.Time) (*psirt.PageRaised, error) {
+	r, err := c.roster(ctx)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &psirt.PageRaised{To: r.OnDuty(0, now), Why: why}, nil
+}
+
+// noteCalls keeps the list of calls that nobody has answered, and has a letter
+// sent to whoever is called, at the addresses that the roster gives.
+func (c conn) noteCalls(ctx context.Context, subject int64, facts []psirt.Fact) error {
+	for _, f := range facts {
+		b, err := f.Decode()
+		if err != nil {
+			return err
+		}
+		var to string
+		switch b := b.(type) {
+		case *psirt.PageRaised:
+			to = b.To
+		case *psirt.PageEscalated:
+			to = b.To
+		case *psirt.PageAcknowledged:
+			if _, err := c.exec(ctx, `DELETE FROM open_call WHERE subject = $1`, subject); err != nil {
+				return err
+			}
+			continue
+		default:
+			continue
+		}
+		if _, err := c.exec(ctx, `INSERT INTO open_call (subject) VALUES ($1) ON CONFLICT (subject) DO NOTHING`, subject); err != nil {
+			return err
+		}
+		if err := c.call(ctx, subject, f, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c conn) call(ctx context.Context, subject int64, f psirt.Fact, to string) error {
+	r, err := c.roster(ctx)
+	if errors.Is(err, ErrNotFound) {
+		return nil // called by hand, without a roster: the board shows it
+	}
+	if err != nil {
+		return err
+	}
+	for _, address := range r.Reach[to] {
+		if err := c.letter(ctx, subject, f.Seq, LetterCall, address, f.Recorded); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// OpenCall is a call that nobody has answered yet.
+type OpenCall struct {
+	Subject  int64
+	Report   bool // of a report; else of a case
+	Revision int64
+	psirt.Page
+}
+
+// OpenCalls reads the calls that nobody has answered, for the loop that has them
+// climb.
+func (s *Store) OpenCalls(ctx context.Context) (out []OpenCall, err error) {
+	err = s.inRead(ctx, "list open calls", func(c conn) error {
+		out = nil
+		var subjects []int64
+		rows, err := c.rows(ctx, `SELECT subject FROM open_call ORDER BY subject`)
+		err = each(rows, err, func() error {
+			var id int64
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			subjects = append(subjects, id)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, id := range subjects {
+			call, err := c.openCall(ctx, id)
+			if err != nil {
+				return err
+			}
+			out = append(out, call)
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (c conn) openCall(ctx context.Context, id int64) (call OpenCall, err error) {
+	facts, err := c.facts(ctx, id, psirt.Red.Rank())
+	if err != nil {
+		return call, err
+	}
+	call = OpenCall{Subject: id, Revision: int64(len(facts))}
+	var page *psirt.Page
+	if call.Report = len(facts) > 0 && facts[0].Kind == "report.received"; call.Report {
+		r, err := psirt.FoldReport(facts)
+		if err != nil {
+			return call, err
+		}
+		page = r.Page
+	} else {
+		k, err := psirt.Fold(facts)
+		if err != nil {
+			return call, err
+		}
+		page = k.Page
+	}
+	if page == nil {
+		return call, fmt.Errorf("open call of %d: its facts have none: %w", id, ErrState)
+	}
+	call.Page = *page
+	return call, nil
+}
+
+// Climb has a call climb, unless something changed since it was read: ErrConflict.
+func (s *Store) Climb(ctx context.Context, call OpenCall, to string, now time.Time) error {
+	return s.inWrite(ctx, "climb", func(c conn) error {
+		v, b := Engine("engine"), &psirt.PageEscalated{To: to}
+		draft, err := psirt.Draft(b, time.Time{}, "")
+		if err != nil {
+			return err
+		}
+		if call.Report {
+			m, err := c.mayReport(ctx, v, call.Subject)
+			if err != nil {
+				return err
+			}
+			if m.revision != call.Revision {
+				return ErrConflict
+			}
+			return c.addFact(ctx, m, v, call.Subject, b, now)
+		}
+		m, err := c.mayCase(ctx, v, call.Subject)
+		if err != nil {
+			return err
+		}
+		if m.revision != call.Revision {
+			return ErrConflict
+		}
+		kase, all, err := c.extend(ctx, v, m, call.Subject, []psirt.Fact{draft}, now)
+		if err != nil {
+			return err
+		}
+		var p pending
+		if err := c.keepCase(ctx, &p, call.Subject, kase, all[m.revision:]); err != nil {
+			return err
+		}
+		return p.write(ctx, c, now)
+	})
+}
