@@ -11,8 +11,8 @@ import (
 // The bounds of a batch: a transaction takes at most MaxBatch requests, and a
 // request waits at most MaxLinger for others to join.
 const (
-	MaxBatch  = 256
-	MaxLinger = 2 * time.Millisecond
+	MaxBatch  = 512
+	MaxLinger = 10 * time.Millisecond
 	// MaxWait is how old a request may be when its batch begins: whoever asked has
 	// given up.
 	MaxWait = 25 * time.Second
@@ -29,11 +29,16 @@ var ErrStopped = errors.New("stopping")
 // while one batch commits, the next one gathers.
 type Collector[Q, A any] struct {
 	commit func(context.Context, []Q) ([]A, error)
-	queue  chan *pending[Q, A]
+	depth  int
 	// Observe, if set before Run, is told of each batch.
 	Observe func(size int, took time.Duration, err error)
 
-	mu      sync.RWMutex // guards stopped against the queue's closing
+	again sync.Pool     // of *pending
+	wake  chan struct{} // has room for one
+
+	mu      sync.Mutex // guards what follows
+	waiting []*pending[Q, A]
+	target  int // how many must wait for Run to be woken: not once for each
 	stopped bool
 }
 
@@ -43,99 +48,107 @@ type pending[Q, A any] struct {
 	ask    Q
 	answer A
 	err    error
-	done   chan struct{}
+	done   chan struct{} // has room for one: whoever asked may have gone
 }
 
 // NewCollector makes a collector with room for depth waiting requests. commit
 // makes the whole batch durable and returns one answer per request, in order,
 // or an error, in which case nothing of the batch may have taken effect.
 func NewCollector[Q, A any](depth int, commit func(context.Context, []Q) ([]A, error)) *Collector[Q, A] {
-	return &Collector[Q, A]{commit: commit, queue: make(chan *pending[Q, A], depth)}
+	c := &Collector[Q, A]{commit: commit, depth: depth, wake: make(chan struct{}, 1), target: 1}
+	c.again.New = func() any { return &pending[Q, A]{done: make(chan struct{}, 1)} }
+	return c
 }
 
 // Do hands in one request and waits for its answer. When ctx ends first the
 // request may still take effect: requests are idempotent, so the caller repeats.
 func (c *Collector[Q, A]) Do(ctx context.Context, ask Q) (A, error) {
 	var none A
-	p := &pending[Q, A]{ctx: ctx, asked: time.Now(), ask: ask, done: make(chan struct{})}
+	p := c.again.Get().(*pending[Q, A])
+	p.ctx, p.asked, p.ask = ctx, time.Now(), ask
 	if err := c.enqueue(p); err != nil {
 		return none, err
 	}
-	select {
-	case <-p.done:
-		return p.answer, p.err
-	case <-ctx.Done():
-		return none, ctx.Err()
+	if gone := ctx.Done(); gone != nil {
+		select {
+		case <-p.done:
+		case <-gone:
+			return none, ctx.Err() // p is still the batch's
+		}
+	} else {
+		<-p.done
 	}
+	answer, err := p.answer, p.err
+	*p = pending[Q, A]{done: p.done}
+	c.again.Put(p)
+	return answer, err
 }
 
 func (c *Collector[Q, A]) enqueue(p *pending[Q, A]) error {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.stopped {
 		return ErrStopped
 	}
-	select {
-	case c.queue <- p:
-		return nil
-	default:
+	if len(c.waiting) == c.depth {
 		return ErrOverloaded
 	}
+	if c.waiting = append(c.waiting, p); len(c.waiting) == c.target {
+		poke(c.wake)
+	}
+	return nil
 }
 
 // Run commits batches until ctx ends; then it refuses new requests, commits
 // what waits, and returns.
 func (c *Collector[Q, A]) Run(ctx context.Context) {
-	go func() {
-		<-ctx.Done()
+	defer context.AfterFunc(ctx, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.stopped = true
-		close(c.queue)
-	}()
-	last := 1
-	for {
-		first, ok := <-c.queue
-		if !ok {
-			return
+		poke(c.wake)
+	})()
+	expect := 1
+	for c.await(1, nil) {
+		if expect > 1 {
+			// When the batches before had company, most of it asks again just now:
+			// waiting a moment for as many saves whole transactions.
+			linger := time.NewTimer(MaxLinger)
+			c.await(expect, linger.C)
+			linger.Stop()
 		}
-		batch := c.gather(first, last)
-		last = len(batch)
+		batch := c.take()
+		expect = max(len(batch), expect*3/4)
 		c.flush(context.WithoutCancel(ctx), batch)
 	}
 }
 
-// gather takes what waits. When the last batch had company, most of it asks
-// again just now: waiting a moment for as many saves a whole transaction.
-func (c *Collector[Q, A]) gather(first *pending[Q, A], expect int) []*pending[Q, A] {
-	batch := append(make([]*pending[Q, A], 0, max(expect, 8)), first)
-	var deadline <-chan time.Time
-	for len(batch) < MaxBatch {
-		select {
-		case p, ok := <-c.queue:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, p)
-			continue
-		default:
-		}
-		if len(batch) >= expect {
-			return batch
-		}
-		if deadline == nil {
-			deadline = time.After(MaxLinger)
+// await waits until n requests wait, the time is up, or the collector stops; it
+// tells whether any waits.
+func (c *Collector[Q, A]) await(n int, enough <-chan time.Time) bool {
+	for {
+		c.mu.Lock()
+		have, stopped := len(c.waiting), c.stopped
+		c.target = n
+		c.mu.Unlock()
+		if have >= n || stopped {
+			return have > 0
 		}
 		select {
-		case p, ok := <-c.queue:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, p)
-		case <-deadline:
-			return batch
+		case <-c.wake:
+		case <-enough:
+			return true
 		}
 	}
+}
+
+// take takes the oldest requests.
+func (c *Collector[Q, A]) take() []*pending[Q, A] {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(len(c.waiting), MaxBatch)
+	batch := c.waiting[:n:n]
+	c.waiting = append(make([]*pending[Q, A], 0, max(n, len(c.waiting)-n)), c.waiting[n:]...)
 	return batch
 }
 
@@ -149,7 +162,7 @@ func (c *Collector[Q, A]) flush(ctx context.Context, batch []*pending[Q, A]) {
 			live = append(live, p)
 			continue
 		}
-		close(p.done) // who has gone away will ask again
+		p.done <- struct{}{} // who has gone away will ask again
 	}
 	if len(live) == 0 {
 		return
@@ -169,6 +182,6 @@ func (c *Collector[Q, A]) flush(ctx context.Context, batch []*pending[Q, A]) {
 		if p.err = err; err == nil {
 			p.answer = answers[i]
 		}
-		close(p.done)
+		p.done <- struct{}{}
 	}
 }

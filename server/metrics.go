@@ -32,7 +32,7 @@ func newMetrics() *metrics {
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "headgate_requests_total", Help: "API requests by procedure and code."}, []string{"procedure", "code"}),
 		seconds:  prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "headgate_request_seconds", Help: "Time to answer API requests.", Buckets: prometheus.ExponentialBuckets(0.0005, 3, 10)}, []string{"procedure"}),
-		batch:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "headgate_batch_size", Help: "Grants and beacons per transaction.", Buckets: prometheus.ExponentialBuckets(1, 2, 9)}),
+		batch:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "headgate_batch_size", Help: "Grants and beacons per transaction.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
 		commit:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "headgate_batch_commit_seconds", Help: "Time to commit a batch.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
 		failed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "headgate_batch_failures_total", Help: "Batches that did not commit."}),
 		grants:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "headgate_grants_total", Help: "Answers to grant requests by verdict."}, []string{"verdict"}),

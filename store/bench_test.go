@@ -161,7 +161,7 @@ func (w *bench) pick() int {
 
 // pairs commits batches of 128 asks and 128 proofs of the batch before.
 func (w *bench) pairs(b *testing.B) {
-	const half = 128
+	const half = 256
 	var before []int
 	start := w.cpu()
 	for done := 0; done < b.N; done += half {

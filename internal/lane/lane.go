@@ -91,9 +91,10 @@ func (s *Server) Rest() net.Listener { return s.rest }
 
 // Serve accepts connections until the listener is closed.
 func (s *Server) Serve() {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go s.tick(ctx)
+	ctx := context.Background() // never ends: nobody notices a client that leaves while it waits
+	ended := make(chan struct{})
+	defer close(ended)
+	go s.tick(ended)
 	var wait time.Duration
 	for {
 		c, err := s.listener.Accept()
@@ -116,12 +117,12 @@ func (s *Server) Serve() {
 
 // tick moves the clock, and closes connections whose time is up: a timer for
 // each step of each request would cost more than the request.
-func (s *Server) tick(ctx context.Context) {
+func (s *Server) tick(ended <-chan struct{}) {
 	t := time.NewTicker(time.Second / 2)
 	defer t.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-ended:
 			return
 		case now := <-t.C:
 			s.clock.Store(newClock(now))

@@ -29,8 +29,9 @@ func Secret(i int) [32]byte {
 }
 
 // Populate enrols n endpoints of a tenant that run one product, in bulk and
-// without ledger entries: for benchmarks that need a large fleet. It returns
-// their ids; the i-th has the secret Secret(i).
+// without ledger entries: for benchmarks that need a large fleet. Each has
+// reported once, from 40 MiB of memory. It returns their ids; the i-th has the
+// secret Secret(i).
 func Populate(ctx context.Context, s *store.Store, tenant, product string, n int, now time.Time) ([]int64, error) {
 	var of int64
 	if err := s.DB().QueryRowContext(ctx, `SELECT id FROM tenant WHERE name = $1`, tenant).Scan(&of); err != nil {
@@ -70,7 +71,7 @@ func populateSome(ctx context.Context, tx *sql.Tx, tenant int64, product string,
 		secret := Secret(i)
 		hash := sha256.Sum256(secret[:])
 		k := len(a)
-		fmt.Fprintf(&endpoints, "%s($%d, $%d, $%d, $%d, '', 0, '', $%d, 'bench', $%d)", comma(i > from), k+1, k+2, k+3, k+4, k+5, k+6)
+		fmt.Fprintf(&endpoints, "%s($%d, $%d, $%d, $%d, '', 41943040, '', $%d, 'bench', $%d)", comma(i > from), k+1, k+2, k+3, k+4, k+5, k+6)
 		a = append(a, all[i], tenant, hash[:], fmt.Sprintf(`{"arch":"amd64","os":"os-%d","region":"r-%d"}`, i%5, i%20), fmt.Sprint("endpoint-", i), now.UnixMicro())
 		k = len(b)
 		fmt.Fprintf(&installations, "%s($%d, $%d, '', '', TRUE, 0, $%d, FALSE)", comma(i > from), k+1, k+2, k+3)
