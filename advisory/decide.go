@@ -7,12 +7,16 @@
 package advisory
 
 import (
+	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/headgate/headgate/health"
+	"github.com/headgate/headgate/psirt"
 )
+
+// ErrInvalid marks input that breaks a rule of this package.
+var ErrInvalid = errors.New("invalid")
 
 // Protection is what is known of how far the affected resources are fixed.
 type Protection struct {
@@ -41,20 +45,20 @@ func (p Protection) Lower(confidence float64) float64 {
 // Override is two people's decision to open a rung on too little protection. It
 // does not lift the floor.
 type Override struct {
-	Rung Rung      `json:"rung"`
-	By   [2]string `json:"by"` // two different actors
-	Why  string    `json:"why"`
+	Rung psirt.Rung `json:"rung"`
+	By   [2]string  `json:"by"` // two different actors
+	Why  string     `json:"why"`
 }
 
 // Snapshot is all that a decision on a case's disclosure depends on. Times are
 // microseconds since 1970, 0 is never.
 type Snapshot struct {
-	Case       string     `json:"case"`
-	Revision   int64      `json:"revision"`
-	Ladder     Ladder     `json:"ladder"`
-	Opened     int64      `json:"opened_us"`
-	Rung       Rung       `json:"rung"`
-	Protection Protection `json:"protection"`
+	Case       string       `json:"case"`
+	Revision   int64        `json:"revision"`
+	Ladder     psirt.Ladder `json:"ladder"`
+	Opened     int64        `json:"opened_us"`
+	Rung       psirt.Rung   `json:"rung"`
+	Protection Protection   `json:"protection"`
 	// EmbargoEnd is the end of the active embargo: until then nothing becomes
 	// public, unless the ceiling is reached or it is public already.
 	EmbargoEnd int64 `json:"embargo_end_us,omitempty"`
@@ -73,10 +77,10 @@ type Reason struct {
 
 // Gate is one rung in a decision: what it asks for and what there is.
 type Gate struct {
-	Rung  Rung    `json:"rung"`
-	Open  bool    `json:"open"`
-	Need  float64 `json:"need"`  // verified-fixed fraction
-	Lower float64 `json:"lower"` // its lower bound
+	Rung  psirt.Rung `json:"rung"`
+	Open  bool       `json:"open"`
+	Need  float64    `json:"need"`  // verified-fixed fraction
+	Lower float64    `json:"lower"` // its lower bound
 	// Floor and Ceiling are instants, microseconds since 1970; an embargo is in the
 	// floor.
 	Floor   int64  `json:"floor_us"`
@@ -86,15 +90,22 @@ type Gate struct {
 
 // Decision is up to which rung a case is disclosed, and why.
 type Decision struct {
-	Rung    Rung     `json:"rung"`
-	Opened  []Rung   `json:"opened,omitempty"` // by this decision, from the bottom
-	Reasons []Reason `json:"reasons"`
-	Gates   []Gate   `json:"gates"`
-	Lower   float64  `json:"lower"`
+	Rung    psirt.Rung   `json:"rung"`
+	Opened  []psirt.Rung `json:"opened,omitempty"` // by this decision, from the bottom
+	Reasons []Reason     `json:"reasons"`
+	Gates   []Gate       `json:"gates"`
+	Lower   float64      `json:"lower"`
 	// Emergency asks for the emergency lane: exploitation is known.
 	Emergency bool `json:"emergency,omitempty"`
 	// Next is when the answer may change by time alone; 0 is never.
 	Next int64 `json:"next_us,omitempty"`
+}
+
+// Recorded is a decision with all that making it again takes but the time: the
+// body of a rung.opened fact, whose time it is.
+type Recorded struct {
+	Snapshot Snapshot `json:"snapshot"`
+	Decision Decision `json:"decision"`
 }
 
 // DecideRung says up to which rung a case is disclosed now. A rung that was
@@ -112,7 +123,7 @@ func DecideRung(s Snapshot, now time.Time) (Decision, error) {
 			open = false
 			d.next(g, now)
 		}
-		if g.Open && step.Rung.Above(d.Rung) {
+		if g.Open && above(step.Rung, d.Rung) {
 			d.Opened = append(d.Opened, step.Rung)
 			d.Reasons = append(d.Reasons, Reason{g.Why.Code, fmt.Sprintf("%s opens: %s", step.Rung, g.Why.Detail)})
 		}
@@ -132,6 +143,33 @@ func DecideRung(s Snapshot, now time.Time) (Decision, error) {
 	return d, nil
 }
 
+// Of makes the snapshot of a case at now: what its facts say, and how far it is
+// fixed. An override counts once two people have asked for it.
+func Of(id string, c psirt.Case, p Protection, now time.Time) Snapshot {
+	s := Snapshot{
+		Case: id, Revision: c.Revision, Ladder: c.Ladder(), Opened: c.Opened.UnixMicro(), Rung: c.Rung, Protection: p,
+		Leaked:   c.State.Has(psirt.Public) || c.State.Has(psirt.ExploitPublic),
+		Attacked: c.State.Has(psirt.AttackObserved), KEV: c.Triage.KEV.Known(),
+	}
+	if e := c.Embargo(); e != nil && !e.Active.IsZero() && e.State(now) != psirt.Ended {
+		s.EmbargoEnd = e.End().UnixMicro()
+	}
+	asked := map[psirt.Rung]string{}
+	for _, o := range c.Outcome.Overrides {
+		switch first := asked[o.Rung]; first {
+		case "":
+			asked[o.Rung] = o.By
+		case o.By:
+		default:
+			s.Override = append(s.Override, Override{Rung: o.Rung, By: [2]string{first, o.By}, Why: o.Why})
+		}
+	}
+	return s
+}
+
+// above tells whether rung a lies above b.
+func above(a, b psirt.Rung) bool { return a.At() > b.At() }
+
 // next notes when a shut gate may open by time alone.
 func (d *Decision) next(g Gate, now time.Time) {
 	for _, at := range []int64{g.Floor, g.Ceiling} {
@@ -144,10 +182,10 @@ func (d *Decision) next(g Gate, now time.Time) {
 // gate judges one rung by itself. The order is the policy: what is open stays
 // open, what is out needs no secrecy, no rung stays shut past its ceiling, and
 // unknown protection is none.
-func (s Snapshot) gate(step Step, lower float64, now time.Time) Gate {
+func (s Snapshot) gate(step psirt.LadderStep, lower float64, now time.Time) Gate {
 	opened := time.UnixMicro(s.Opened)
 	floor, ceiling := opened.Add(step.Floor.Std()).UnixMicro(), opened.Add(step.Ceiling.Std()).UnixMicro()
-	if !Public.Above(step.Rung) { // public and what lies above it
+	if !above(psirt.PublicRung, step.Rung) { // public and what lies above it
 		floor = min(max(floor, s.EmbargoEnd), ceiling)
 	}
 	g := Gate{Rung: step.Rung, Need: step.Protection, Lower: lower, Floor: floor, Ceiling: ceiling}
@@ -157,10 +195,10 @@ func (s Snapshot) gate(step Step, lower float64, now time.Time) Gate {
 
 func (s Snapshot) judge(g Gate, now time.Time) (bool, Reason) {
 	at := now.UnixMicro()
-	if !g.Rung.Above(s.Rung) {
+	if !above(g.Rung, s.Rung) {
 		return true, Reason{"opened-before", "it was opened before"}
 	}
-	if why, out := s.collapsed(); out && !g.Rung.Above(Public) {
+	if why, out := s.collapsed(); out && !above(g.Rung, psirt.PublicRung) {
 		return true, why
 	}
 	if at >= g.Ceiling {
@@ -222,7 +260,7 @@ func (s Snapshot) check() error {
 	if err := s.Ladder.Check(); err != nil {
 		return fmt.Errorf("disclosure of %s: %w", s.Case, err)
 	}
-	if !slices.Contains(Rungs, s.Rung) {
+	if s.Rung.At() < 0 {
 		return bad("rung", "%q is unknown", s.Rung)
 	}
 	p := s.Protection

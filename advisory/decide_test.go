@@ -12,12 +12,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/headgate/headgate/internal/span"
+	"github.com/headgate/headgate/psirt"
 )
 
 var opened = time.Date(1999, 12, 31, 12, 0, 0, 0, time.UTC)
 
 func snapshot() Snapshot {
-	return Snapshot{Case: "C-1", Ladder: DefaultLadder(), Opened: opened.UnixMicro(), Rung: Sealed}
+	return Snapshot{Case: "C-1", Ladder: psirt.DefaultLadder(), Opened: opened.UnixMicro(), Rung: psirt.Sealed}
 }
 
 func drawSnapshot(t *rapid.T) (Snapshot, time.Time) {
@@ -43,11 +44,11 @@ func drawSnapshot(t *rapid.T) (Snapshot, time.Time) {
 	if rapid.Bool().Draw(t, "embargo") {
 		s.EmbargoEnd = opened.Add(time.Duration(hours.Draw(t, "embargo end")) * time.Hour).UnixMicro()
 	}
-	s.Rung = rapid.SampledFrom(Rungs).Draw(t, "rung")
+	s.Rung = rapid.SampledFrom(psirt.Rungs).Draw(t, "rung")
 	out := rapid.IntRange(0, 9).Draw(t, "out")
 	s.Leaked, s.Attacked, s.KEV = out == 7, out == 8, out == 9
 	if rapid.IntRange(0, 4).Draw(t, "overridden") == 0 {
-		s.Override = []Override{{Rung: rapid.SampledFrom(Rungs[1:]).Draw(t, "override"), By: [2]string{"operator:alice", "operator:bob"}}}
+		s.Override = []Override{{Rung: rapid.SampledFrom(psirt.Rungs[1:]).Draw(t, "override"), By: [2]string{"operator:alice", "operator:bob"}}}
 	}
 	return s, now
 }
@@ -61,7 +62,7 @@ func TestRungsOpenBetweenFloorAndCeiling(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.Rung.Above(d.Rung) {
+		if above(s.Rung, d.Rung) {
 			t.Fatalf("it went from %s down to %s", s.Rung, d.Rung)
 		}
 		if len(d.Reasons) == 0 {
@@ -69,8 +70,8 @@ func TestRungsOpenBetweenFloorAndCeiling(t *testing.T) {
 		}
 		_, out := s.collapsed()
 		for i, step := range s.Ladder.Steps {
-			age, open := now.Sub(opened), !step.Rung.Above(d.Rung)
-			news := open && step.Rung.Above(s.Rung)
+			age, open := now.Sub(opened), !above(step.Rung, d.Rung)
+			news := open && above(step.Rung, s.Rung)
 			if age >= step.Ceiling.Std() && !open {
 				t.Fatalf("%s is shut at %s; its ceiling was %s", step.Rung, age, step.Ceiling)
 			}
@@ -90,7 +91,7 @@ func TestRungsOpenBetweenFloorAndCeiling(t *testing.T) {
 				t.Fatalf("%s opened under embargo until %s", step.Rung, instant(s.EmbargoEnd))
 			}
 		}
-		if out && Public.Above(d.Rung) {
+		if out && above(psirt.PublicRung, d.Rung) {
 			t.Fatalf("it is out, and the rung is %s", d.Rung)
 		}
 	})
@@ -143,22 +144,22 @@ func TestMoreProtectionNeverShuts(t *testing.T) {
 		}
 		s.Protection.Verified = rapid.Int64Range(s.Protection.Verified, s.Protection.Resources-s.Protection.Stale).Draw(t, "more")
 		more, err := DecideRung(s, now)
-		if err != nil || less.Rung.Above(more.Rung) {
+		if err != nil || above(less.Rung, more.Rung) {
 			t.Fatalf("with more it is %s (%v), was %s", more.Rung, err, less.Rung)
 		}
 	})
 }
 
 func TestStaleResourcesCountAsUnfixed(t *testing.T) {
-	now := opened.Add(48 * time.Hour)
+	now := opened.Add(96 * time.Hour)
 	s := snapshot()
 	s.Ladder.Confidence = 0
 	s.Protection = Protection{Resources: 100, Verified: 89, Stale: 11, At: now.UnixMicro()}
-	if d, err := DecideRung(s, now); err != nil || d.Rung != Tenants || d.Reasons[len(d.Reasons)-1].Code != "protected" {
+	if d, err := DecideRung(s, now); err != nil || d.Rung != psirt.TenantsRung || d.Reasons[len(d.Reasons)-1].Code != "protected" {
 		t.Errorf("89 of 100, 11 stale: %+v, %v", d, err)
 	}
 	s.Protection.Verified, s.Protection.Stale = 90, 10
-	if d, err := DecideRung(s, now); err != nil || d.Rung != Public {
+	if d, err := DecideRung(s, now); err != nil || d.Rung != psirt.PublicRung {
 		t.Errorf("90 of 100: %+v, %v", d, err)
 	}
 }
@@ -187,7 +188,7 @@ func TestExploitationCollapsesTheLadderAndAsksForTheEmergencyLane(t *testing.T) 
 		s.EmbargoEnd = opened.Add(1000 * time.Hour).UnixMicro()
 		c.set(&s)
 		d, err := DecideRung(s, opened.Add(time.Minute))
-		if err != nil || d.Rung != Public || d.Emergency != c.emergency || d.Reasons[0].Code != c.name || len(d.Opened) != 3 {
+		if err != nil || d.Rung != psirt.PublicRung || d.Emergency != c.emergency || d.Reasons[0].Code != c.name || len(d.Opened) != 3 {
 			t.Errorf("%s: %+v, %v", c.name, d, err)
 		}
 	}
@@ -195,16 +196,16 @@ func TestExploitationCollapsesTheLadderAndAsksForTheEmergencyLane(t *testing.T) 
 
 func TestOverrideTakesTwoPeopleAndKeepsTheFloor(t *testing.T) {
 	s := snapshot()
-	s.Rung = Tenants
-	s.Override = []Override{{Rung: Public, By: [2]string{"operator:alice", "operator:bob"}, Why: "the press calls"}}
-	if d, err := DecideRung(s, opened.Add(time.Hour)); err != nil || d.Rung != Tenants || d.Reasons[0].Code != "floor" {
+	s.Rung = psirt.TenantsRung
+	s.Override = []Override{{Rung: psirt.PublicRung, By: [2]string{"operator:alice", "operator:bob"}, Why: "the press calls"}}
+	if d, err := DecideRung(s, opened.Add(time.Hour)); err != nil || d.Rung != psirt.TenantsRung || d.Reasons[0].Code != "floor" {
 		t.Errorf("before the floor: %+v, %v", d, err)
 	}
-	if d, err := DecideRung(s, opened.Add(25*time.Hour)); err != nil || d.Rung != Public || d.Reasons[0].Code != "override" {
+	if d, err := DecideRung(s, opened.Add(73*time.Hour)); err != nil || d.Rung != psirt.PublicRung || d.Reasons[0].Code != "override" {
 		t.Errorf("after the floor: %+v, %v", d, err)
 	}
 	s.Override[0].By[1] = "operator:alice"
-	if _, err := DecideRung(s, opened.Add(25*time.Hour)); !errors.Is(err, ErrInvalid) {
+	if _, err := DecideRung(s, opened.Add(73*time.Hour)); !errors.Is(err, ErrInvalid) {
 		t.Errorf("one person: %v", err)
 	}
 }
@@ -221,22 +222,45 @@ func FuzzDecideRung(f *testing.F) {
 		if err != nil && !errors.Is(err, ErrInvalid) {
 			t.Fatalf("unmarked error: %v", err)
 		}
-		if err == nil && (len(d.Reasons) == 0 || len(d.Gates) != len(Rungs)-1) {
+		if err == nil && (len(d.Reasons) == 0 || len(d.Gates) != len(psirt.Rungs)-1) {
 			t.Fatalf("%+v", d)
 		}
 	})
 }
 
-func FuzzParseLadder(f *testing.F) {
-	b, _ := json.Marshal(DefaultLadder())
-	f.Add(b)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		l, err := ParseLadder(b)
-		if err != nil && !errors.Is(err, ErrInvalid) {
-			t.Fatalf("unmarked error: %v", err)
+// One person's wish opens nothing, asked for however often; a second one's does.
+func TestSnapshotTakesTwoPeopleForAnOverride(t *testing.T) {
+	c := psirt.Case{Opened: opened, Rung: psirt.TenantsRung}
+	ask := func(by string) {
+		c.Outcome.Overrides = append(c.Outcome.Overrides, psirt.Overridden{Rung: psirt.PublicRung, By: by, Why: "the press calls"})
+	}
+	for range 2 {
+		ask("operator:alice")
+		if s := Of("C-1", c, Protection{}, opened); len(s.Override) != 0 {
+			t.Errorf("%+v", s.Override)
 		}
-		if err == nil && l.Check() != nil {
-			t.Fatalf("accepted %+v", l)
+	}
+	ask("operator:bob")
+	if s := Of("C-1", c, Protection{}, opened); len(s.Override) != 1 || s.Override[0].By != [2]string{"operator:alice", "operator:bob"} {
+		t.Errorf("%+v", s.Override)
+	}
+}
+
+// An embargo that was only proposed, or has ended, holds nothing back.
+func TestOnlyAnActiveEmbargoHolds(t *testing.T) {
+	end := opened.Add(48 * time.Hour)
+	for name, c := range map[string]struct {
+		e    psirt.Embargo
+		want int64
+	}{
+		"proposed": {psirt.Embargo{Until: end}, 0},
+		"active":   {psirt.Embargo{Until: end, Active: opened}, end.UnixMicro()},
+		"ended":    {psirt.Embargo{Until: end, Active: opened, Ended: opened}, 0},
+		"over":     {psirt.Embargo{Until: opened, Active: opened}, 0},
+	} {
+		s := Of("C-1", psirt.Case{Opened: opened, Rung: psirt.Sealed, Embargoes: []psirt.Embargo{c.e}}, Protection{}, opened)
+		if s.EmbargoEnd != c.want {
+			t.Errorf("%s: %d; want %d", name, s.EmbargoEnd, c.want)
 		}
-	})
+	}
 }

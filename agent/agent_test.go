@@ -22,6 +22,7 @@ import (
 	"github.com/headgate/headgate/agent/detect"
 	"github.com/headgate/headgate/agent/link"
 	"github.com/headgate/headgate/agent/link/linktest"
+	"github.com/headgate/headgate/agent/probe"
 	"github.com/headgate/headgate/agent/sandbox"
 	v1 "github.com/headgate/headgate/api/headgate/v1"
 	"github.com/headgate/headgate/internal/span"
@@ -34,6 +35,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case "link":
 			os.Exit(link.Main(os.Args[2:]))
+		case "probe":
+			os.Exit(probe.Main(os.Args[2:]))
 		case "vet":
 			os.Exit(sandbox.VetMain(os.Args[2:]))
 		case "engine":

@@ -42,6 +42,7 @@ type client struct {
 	catalog    headgatev1connect.CatalogServiceClient
 	evidence   headgatev1connect.EvidenceServiceClient
 	fleet      headgatev1connect.FleetServiceClient
+	ladder     headgatev1connect.LadderServiceClient
 	ledger     headgatev1connect.LedgerServiceClient
 	policy     headgatev1connect.PolicyServiceClient
 	repository headgatev1connect.RepositoryServiceClient
@@ -74,6 +75,7 @@ func (c *connection) connect() (*client, error) {
 		catalog:    headgatev1connect.NewCatalogServiceClient(h, base),
 		evidence:   headgatev1connect.NewEvidenceServiceClient(h, base),
 		fleet:      headgatev1connect.NewFleetServiceClient(h, base),
+		ladder:     headgatev1connect.NewLadderServiceClient(h, base),
 		ledger:     headgatev1connect.NewLedgerServiceClient(h, base),
 		policy:     headgatev1connect.NewPolicyServiceClient(h, base),
 		repository: headgatev1connect.NewRepositoryServiceClient(h, base),

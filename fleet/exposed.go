@@ -314,9 +314,9 @@ func Count(resources []Resource) (t Tally) {
 	return t
 }
 
-// Digest is the SHA-256, in hex, of intervals as a snapshot of them has it: one
-// line each, sorted. Two snapshots with one digest say the same.
-func Digest(intervals []Interval) string {
+// Snapshot writes intervals down, one line each, sorted: two that say the same
+// are the same bytes.
+func Snapshot(intervals []Interval) []byte {
 	lines := make([]string, 0, len(intervals))
 	for _, i := range intervals {
 		until := int64(0)
@@ -326,9 +326,11 @@ func Digest(intervals []Interval) string {
 		lines = append(lines, fmt.Sprintf("%q %d %q %q %q %q %q %q %d %s %d %s\n", i.Tenant, i.Endpoint, i.Product, i.Runs, i.Key, i.Version, strings.Join(i.Ranges, " "), i.Unknown, i.From.UnixMicro(), i.Basis, until, i.End))
 	}
 	slices.Sort(lines)
-	h := sha256.New()
-	for _, l := range lines {
-		h.Write([]byte(l))
-	}
-	return hex.EncodeToString(h.Sum(nil))
+	return []byte(strings.Join(lines, ""))
+}
+
+// Digest is the SHA-256, in hex, of a snapshot.
+func Digest(intervals []Interval) string {
+	sum := sha256.Sum256(Snapshot(intervals))
+	return hex.EncodeToString(sum[:])
 }

@@ -21,7 +21,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/headgate/headgate/advisory"
+	"github.com/headgate/headgate/psirt"
 )
 
 // ErrInvalid: the input breaks a rule of this package.
@@ -32,19 +32,19 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, ErrInvalid)...)
 }
 
-// Rung is a level of disclosure: advisory's ladder opens them.
-type Rung = advisory.Rung
+// Rung is a level of disclosure: the case's ladder opens them.
+type Rung = psirt.Rung
 
 // The rungs at which tenants hear: the steps only, then the advisory, then how it
 // works.
 const (
-	Tenants = advisory.Tenants
-	Public  = advisory.Public
-	Details = advisory.Details
+	Tenants = psirt.TenantsRung
+	Public  = psirt.PublicRung
+	Details = psirt.Details
 )
 
 // reaches tells whether r is other or a later rung.
-func reaches(r, other Rung) bool { return r == other || r.Above(other) }
+func reaches(r, other Rung) bool { return r.At() >= other.At() }
 
 // TLP is the marking that a notice carries at a rung (FIRST TLP 2.0): before the
 // public one it is for the tenant alone.

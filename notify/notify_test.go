@@ -10,7 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/headgate/headgate/advisory"
+	"github.com/headgate/headgate/psirt"
 )
 
 var start = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
@@ -87,7 +87,7 @@ func TestWavesTellEachRungOnceAndLateJoinersToo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []Rung{advisory.Sealed, advisory.Partners} {
+	for _, r := range []Rung{psirt.Sealed, psirt.Partners} {
 		if w := NextWave(a, r, nil); len(w.Recipients) != 0 {
 			t.Errorf("rung %s tells %d tenants", r, len(w.Recipients))
 		}

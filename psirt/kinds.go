@@ -54,9 +54,11 @@ var kinds = map[Kind]func() Body{
 	"evidence.attached": func() Body { return &EvidenceAttached{} },
 	"rollout.bound":     func() Body { return &RolloutBound{} },
 
+	"affected.set":       func() Body { return &AffectedSet{} },
 	"affected.frozen":    func() Body { return &AffectedFrozen{} },
 	"action.set":         func() Body { return &ActionSet{} },
 	"rung.opened":        func() Body { return &RungOpened{} },
+	"ladder.set":         func() Body { return &LadderSet{} },
 	"ladder.override":    func() Body { return &LadderOverride{} },
 	"notice.wave":        func() Body { return &NoticeWave{} },
 	"record.published":   func() Body { return &RecordPublished{} },

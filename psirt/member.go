@@ -31,7 +31,7 @@ func (m Member) outside() bool { return !strings.HasPrefix(m.Principal, "operato
 var engineOnly = []Kind{"fix.deployed", "affected.frozen", "rung.opened", "notice.wave", "page.escalated", "correction.checked"}
 
 // leadOnly are the kinds that change who may know.
-var leadOnly = []Kind{"member.added", "member.removed", "case.sealed", "case.unsealed", "case.closed", "case.reopened", "ladder.override"}
+var leadOnly = []Kind{"member.added", "member.removed", "case.sealed", "case.unsealed", "case.closed", "case.reopened", "ladder.set", "ladder.override"}
 
 // May refuses what a member may not write. A party outside may only answer for
 // itself.

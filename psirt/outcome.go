@@ -13,14 +13,17 @@ const DeployedAt = 0.99
 // Outcome is whom it concerned, what they were told, and what came of it.
 type Outcome struct {
 	Fixed       *FixMeasured      `json:"fixed,omitempty"`    // the newest measurement
+	Ranges      []AffectedRange   `json:"ranges,omitempty"`   // which versions are vulnerable, as last set
 	Affected    *AffectedFrozen   `json:"affected,omitempty"` // the newest snapshot
 	Action      *ActionSet        `json:"action,omitempty"`
 	Waves       []NoticeWave      `json:"waves,omitempty"`
-	Overrides   []LadderOverride  `json:"overrides,omitempty"`
+	Ladder      *Ladder           `json:"ladder,omitempty"` // if not the default
+	Overrides   []Overridden      `json:"overrides,omitempty"`
 	Corrections []CorrectionState `json:"corrections,omitempty"`
 }
 
 func (o Outcome) clone() Outcome {
+	o.Ranges = slices.Clone(o.Ranges)
 	o.Waves, o.Overrides, o.Corrections = slices.Clone(o.Waves), slices.Clone(o.Overrides), slices.Clone(o.Corrections)
 	return o
 }
@@ -43,6 +46,24 @@ func (b *FixMeasured) check() error {
 	return nil
 }
 
+// Marks are the fractions whose crossing is worth a fact.
+var Marks = []float64{0.5, 0.9, DeployedAt}
+
+// Mark is how many marks a measurement reached: 0 for nothing verified, 1 for
+// something, 2 for the first of Marks, by the lower bound.
+func (b *FixMeasured) Mark() int {
+	if b.Verified == 0 {
+		return 0
+	}
+	n := 1
+	for _, m := range Marks {
+		if b.Lower >= m {
+			n++
+		}
+	}
+	return n
+}
+
 func (b *FixMeasured) apply(c *Case, f Fact) error {
 	if !c.State.Has(FixReady) {
 		return illegal("no fix is ready")
@@ -54,6 +75,42 @@ func (b *FixMeasured) apply(c *Case, f Fact) error {
 	}
 	m := *b
 	c.Outcome.Fixed = &m
+	return nil
+}
+
+// MaxRanges is how many ranges a case may name.
+const MaxRanges = 1000
+
+// AffectedRange says which versions of a component are vulnerable: a product, a
+// PURL or a CPE, and a vers range. Package release reads both.
+type AffectedRange struct {
+	Name  string `json:"name"`
+	Range string `json:"range"`
+}
+
+// AffectedSet says which versions are vulnerable: all of them, in the place of
+// what was set before.
+type AffectedSet struct {
+	Ranges []AffectedRange `json:"ranges"`
+}
+
+// Kind implements Body.
+func (*AffectedSet) Kind() Kind { return "affected.set" }
+
+func (b *AffectedSet) check() error {
+	if len(b.Ranges) == 0 || len(b.Ranges) > MaxRanges {
+		return invalid("ranges: %d; want 1 to %d", len(b.Ranges), MaxRanges)
+	}
+	for i, r := range b.Ranges {
+		if r.Name == "" || r.Range == "" {
+			return invalid("ranges[%d]: want a name and a range", i)
+		}
+	}
+	return nil
+}
+
+func (b *AffectedSet) apply(c *Case, _ Fact) error {
+	c.Outcome.Ranges = slices.Clone(b.Ranges)
 	return nil
 }
 
@@ -144,7 +201,6 @@ func (b *RungOpened) apply(c *Case, f Fact) error {
 // LadderOverride is a person's wish to open or hold a rung against the ladder.
 type LadderOverride struct {
 	Rung Rung   `json:"rung"`
-	Hold bool   `json:"hold,omitempty"`
 	Why  string `json:"why"`
 }
 
@@ -155,12 +211,19 @@ func (b *LadderOverride) check() error {
 	return first(oneOf("rung", b.Rung, Rungs...), line("why", b.Why))
 }
 
-func (b *LadderOverride) apply(c *Case, _ Fact) error {
+func (b *LadderOverride) apply(c *Case, f Fact) error {
 	if len(c.Outcome.Overrides) >= MaxList {
 		return illegal("%d overrides already", MaxList)
 	}
-	c.Outcome.Overrides = append(c.Outcome.Overrides, *b)
+	c.Outcome.Overrides = append(c.Outcome.Overrides, Overridden{Rung: b.Rung, By: f.Actor, Why: b.Why})
 	return nil
+}
+
+// Overridden is one person's wish to open a rung on too little protection.
+type Overridden struct {
+	Rung Rung   `json:"rung"`
+	By   string `json:"by"`
+	Why  string `json:"why"`
 }
 
 // NoticeWave says that notices went out.

@@ -154,6 +154,8 @@ type Manifest struct {
 	// Stop runs before another version is activated. Empty for a long-running
 	// product means SIGTERM.
 	Stop Command `json:"stop"`
+	// Probes are what may be asked of an endpoint that runs this version, by name.
+	Probes map[string]Probe `json:"probes,omitempty"`
 }
 
 // Command is one command of a manifest.
@@ -186,6 +188,9 @@ func ParseManifest(b []byte) (Manifest, error) {
 	}
 	if len(m.Preflight.Run) == 0 || len(m.Activate.Run) == 0 || len(m.Check.Run) == 0 {
 		return m, fmt.Errorf("%s: preflight, activate and check each need a command in \"run\": %w", ManifestName, ErrInvalid)
+	}
+	if err := m.checkProbes(); err != nil {
+		return m, err
 	}
 	if len(m.Stop.Run) == 0 && !m.Activate.LongRunning {
 		return m, fmt.Errorf("%s: stop needs a command in \"run\" unless activate is long_running: %w", ManifestName, ErrInvalid)

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -29,6 +30,17 @@ func parseCase(s string) (int64, error) {
 		return 0, invalid(fmt.Errorf("case: %w", err))
 	}
 	return id, nil
+}
+
+// about names what the caller named, if the error is for the caller. What is not
+// goes into the log, where the ids of cases have no place.
+func about(id string, err error) error {
+	for _, c := range codes {
+		if errors.Is(err, c.err) {
+			return fmt.Errorf("%s: %w", id, err)
+		}
+	}
+	return err
 }
 
 // maxFactsAtOnce is how many facts one call may add.
@@ -117,7 +129,7 @@ func (s caseService) GetCase(ctx context.Context, req *connect.Request[headgatev
 	}
 	kase, err := s.store.ReadCase(ctx, from(ctx).viewer(), id, s.cfg.Now())
 	if err != nil {
-		return nil, err
+		return nil, about(req.Msg.Id, err)
 	}
 	out := s.caseOut(kase)
 	out.Facts = factsOut(kase.Facts)
@@ -170,7 +182,7 @@ func (s caseService) AddFacts(ctx context.Context, req *connect.Request[headgate
 	}
 	kase, err := s.store.CommitFacts(ctx, from(ctx).viewer(), id, req.Msg.Revision, facts, s.cfg.Now(), nil)
 	if err != nil {
-		return nil, err
+		return nil, about(req.Msg.Id, err)
 	}
 	return connect.NewResponse(&headgatev1.AddFactsResponse{Case: s.caseOut(kase)}), nil
 }
@@ -183,7 +195,7 @@ func (s caseService) VerifyCase(ctx context.Context, req *connect.Request[headga
 	}
 	got, err := s.store.VerifyCase(ctx, from(ctx).viewer(), id, s.cfg.Now())
 	if err != nil {
-		return nil, err
+		return nil, about(req.Msg.Id, err)
 	}
 	return connect.NewResponse(&headgatev1.VerifyCaseResponse{Facts: int64(got.Facts), Readings: int64(got.Readings), Broken: got.Broken}), nil
 }
@@ -264,7 +276,7 @@ func (s caseService) GetBoard(ctx context.Context, req *connect.Request[headgate
 		}
 		kase, err := s.store.ReadCase(ctx, v, id, now)
 		if err != nil {
-			return nil, err
+			return nil, about(req.Msg.Case, err)
 		}
 		cases = append(cases, kase)
 	} else if err := s.eachCase(ctx, v, now, func(k store.Case) { cases = append(cases, k) }); err != nil {

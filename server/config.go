@@ -47,6 +47,9 @@ type Config struct {
 	// DecideEvery is the longest time between two looks at a live rollout; new
 	// evidence wakes the decider earlier. Default 1s.
 	DecideEvery span.Duration `json:"decide_every,omitzero"`
+	// DiscloseEvery is how often the ladder of each open case is looked at.
+	// Default 10s.
+	DiscloseEvery span.Duration `json:"disclose_every,omitzero"`
 	// CheckpointEvery is how often the ledger's head is signed if it grew.
 	// Default 1m.
 	CheckpointEvery span.Duration `json:"checkpoint_every,omitzero"`
@@ -120,6 +123,7 @@ func (c Config) complete() (Config, error) {
 	or(&c.Poll, rollout.DefaultCadence().Poll)
 	or(&c.Beacon, rollout.DefaultCadence().Beacon)
 	or(&c.DecideEvery, span.Duration(time.Second))
+	or(&c.DiscloseEvery, span.Duration(10*time.Second))
 	or(&c.CheckpointEvery, span.Duration(time.Minute))
 	or(&c.TimestampLife, span.Duration(24*time.Hour))
 	or(&c.Queue, 8192)
@@ -134,7 +138,7 @@ func (c Config) complete() (Config, error) {
 	for _, d := range []struct {
 		name string
 		v    span.Duration
-	}{{"poll", c.Poll}, {"beacon", c.Beacon}, {"decide_every", c.DecideEvery}, {"checkpoint_every", c.CheckpointEvery}, {"timestamp_life", c.TimestampLife}, {"stop_grace", c.StopGrace}} {
+	}{{"poll", c.Poll}, {"beacon", c.Beacon}, {"decide_every", c.DecideEvery}, {"disclose_every", c.DiscloseEvery}, {"checkpoint_every", c.CheckpointEvery}, {"timestamp_life", c.TimestampLife}, {"stop_grace", c.StopGrace}} {
 		if d.v.Std() < 10*time.Millisecond {
 			return c, fmt.Errorf("configuration: %s: %s is less than 10ms", d.name, d.v)
 		}

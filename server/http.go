@@ -76,6 +76,7 @@ func (s *Server) mountAPI(mux *http.ServeMux) (usual []lane.Route) {
 	mux.Handle(headgatev1connect.NewCatalogServiceHandler(catalogService{s}, people...))
 	mux.Handle(headgatev1connect.NewEvidenceServiceHandler(evidenceService{s}, people...))
 	mux.Handle(headgatev1connect.NewFleetServiceHandler(fleetService{s}, people...))
+	mux.Handle(headgatev1connect.NewLadderServiceHandler(ladderService{s}, people...))
 	mux.Handle(headgatev1connect.NewLedgerServiceHandler(ledgerService{s}, people...))
 	mux.Handle(headgatev1connect.NewPolicyServiceHandler(policyService{s}, people...))
 	mux.Handle(headgatev1connect.NewRepositoryServiceHandler(repositoryService{s}, people...))

@@ -103,7 +103,7 @@ func (s reportService) GetReport(ctx context.Context, req *connect.Request[headg
 	}
 	r, err := s.store.ReadReport(ctx, from(ctx).viewer(), id, s.cfg.Now())
 	if err != nil {
-		return nil, err
+		return nil, about(req.Msg.Id, err)
 	}
 	out := reportOut(r)
 	out.Facts = factsOut(r.Facts)
@@ -151,7 +151,7 @@ func (s reportService) AddReportFacts(ctx context.Context, req *connect.Request[
 	}
 	r, err := s.store.CommitReport(ctx, from(ctx).viewer(), id, req.Msg.Revision, facts, s.cfg.Now(), nil)
 	if err != nil {
-		return nil, err
+		return nil, about(req.Msg.Id, err)
 	}
 	return connect.NewResponse(&headgatev1.AddReportFactsResponse{Report: reportOut(r)}), nil
 }
@@ -171,7 +171,7 @@ func (s reportService) ListSimilar(ctx context.Context, req *connect.Request[hea
 	v, now := from(ctx).viewer(), s.cfg.Now()
 	of, err := s.store.ReadReport(ctx, v, id, now)
 	if err != nil {
-		return nil, err
+		return nil, about(req.Msg.Id, err)
 	}
 	var reports []store.Report
 	var bodies []psirt.ReportReceived
@@ -210,7 +210,7 @@ func (s reportService) LinkReport(ctx context.Context, req *connect.Request[head
 	}
 	kase, err := s.store.LinkReport(ctx, from(ctx).viewer(), id, report, psirt.LinkRole(req.Msg.Role), s.cfg.Now())
 	if err != nil {
-		return nil, err
+		return nil, about(req.Msg.Case, err)
 	}
 	return connect.NewResponse(&headgatev1.LinkReportResponse{Case: s.caseOut(kase)}), nil
 }
@@ -218,7 +218,7 @@ func (s reportService) LinkReport(ctx context.Context, req *connect.Request[head
 // AddTriager implements ReportService.
 func (s reportService) AddTriager(ctx context.Context, req *connect.Request[headgatev1.AddTriagerRequest]) (*connect.Response[headgatev1.AddTriagerResponse], error) {
 	if err := s.store.AddTriager(ctx, from(ctx).viewer(), req.Msg.Principal, s.cfg.Now()); err != nil {
-		return nil, err
+		return nil, about(req.Msg.Principal, err)
 	}
 	return connect.NewResponse(&headgatev1.AddTriagerResponse{}), nil
 }
@@ -226,7 +226,7 @@ func (s reportService) AddTriager(ctx context.Context, req *connect.Request[head
 // RemoveTriager implements ReportService.
 func (s reportService) RemoveTriager(ctx context.Context, req *connect.Request[headgatev1.RemoveTriagerRequest]) (*connect.Response[headgatev1.RemoveTriagerResponse], error) {
 	if err := s.store.RemoveTriager(ctx, from(ctx).viewer(), req.Msg.Principal, s.cfg.Now()); err != nil {
-		return nil, err
+		return nil, about(req.Msg.Principal, err)
 	}
 	return connect.NewResponse(&headgatev1.RemoveTriagerResponse{}), nil
 }

@@ -50,6 +50,7 @@ type Server struct {
 	store      *store.Store
 	decider    *control.Decider
 	sweeper    *control.Sweeper
+	discloser  *control.Discloser
 	requests   *control.Requests
 	enrolments *control.Collector[store.Enrolment, store.EnrolAnswer]
 	publisher  *control.Publisher
@@ -140,6 +141,7 @@ func (s *Server) Start(ctx context.Context) (err error) {
 	s.loops.Go(func() { s.enrolments.Run(loops) })
 	s.loops.Go(func() { s.decider.Run(loops) })
 	s.loops.Go(func() { s.sweeper.Run(loops) })
+	s.loops.Go(func() { s.discloser.Run(loops) })
 	s.loops.Go(func() { s.files.run(loops) })
 	if err := s.openDoor(loops); err != nil {
 		return err
@@ -193,6 +195,7 @@ func (s *Server) wire(ctx context.Context) error {
 		s.metrics.outcomes.WithLabelValues("silent").Add(float64(n))
 		s.decider.Wake()
 	}}
+	s.discloser = &control.Discloser{Cases: s.store, As: store.Engine("engine"), Every: c.DiscloseEvery.Std(), Now: c.Now, Log: c.Log}
 	s.requests = control.NewRequests(c.Queue, s.store, c.Now, s.decider.Grain, s.decider.Wake)
 	s.requests.Observe = s.metrics.observeBatch
 	s.enrolments = control.NewEnrolments(c.Queue, s.store, c.Now)

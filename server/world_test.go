@@ -79,6 +79,8 @@ type clients struct {
 	ledger  headgatev1connect.LedgerServiceClient
 	repo    headgatev1connect.RepositoryServiceClient
 	rollout headgatev1connect.RolloutServiceClient
+	cases   headgatev1connect.CaseServiceClient
+	reports headgatev1connect.ReportServiceClient
 }
 
 func newClients(base, token string) clients {
@@ -94,6 +96,7 @@ func newClients(base, token string) clients {
 		catalog: headgatev1connect.NewCatalogServiceClient(hc, base), fleet: headgatev1connect.NewFleetServiceClient(hc, base),
 		ledger: headgatev1connect.NewLedgerServiceClient(hc, base), repo: headgatev1connect.NewRepositoryServiceClient(hc, base),
 		rollout: headgatev1connect.NewRolloutServiceClient(hc, base),
+		cases:   headgatev1connect.NewCaseServiceClient(hc, base), reports: headgatev1connect.NewReportServiceClient(hc, base),
 	}
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -168,7 +169,7 @@ func (c conn) members(ctx context.Context, subject int64) (out []psirt.Member, e
 // not at revision any more. Facts are drafts, as psirt.Draft makes them. All or
 // nothing is written, with its commitments in the ledger and what inTx does.
 func (s *Store) CommitFacts(ctx context.Context, v Viewer, id, revision int64, drafts []psirt.Fact, now time.Time, inTx InTx) (out Case, err error) {
-	err = s.inWrite(ctx, "change case "+CaseID(id), func(c conn) error {
+	err = s.inWrite(ctx, "change case", func(c conn) error {
 		m, err := c.mayCase(ctx, v, id)
 		if err != nil {
 			return err
@@ -181,7 +182,7 @@ func (s *Store) CommitFacts(ctx context.Context, v Viewer, id, revision int64, d
 		}
 		kase, all, err := c.extend(ctx, v, m, id, drafts, now)
 		if err != nil {
-			return err
+			return m.hush(all, err)
 		}
 		var p pending
 		if err := c.keepCase(ctx, &p, id, kase, all[m.revision:]); err != nil {
@@ -198,6 +199,16 @@ func (s *Store) CommitFacts(ctx context.Context, v Viewer, id, revision int64, d
 	return out, err
 }
 
+// hush takes the reason out of a refusal that may speak of facts which the viewer
+// may not read.
+func (m clearance) hush(all []psirt.Fact, err error) error {
+	hidden := func(f psirt.Fact) bool { return f.Seq < m.revision && !f.MayRead(m.Principal, m.UpTo) }
+	if errors.Is(err, psirt.ErrIllegal) && !m.engine && slices.ContainsFunc(all, hidden) {
+		return psirt.ErrIllegal
+	}
+	return err
+}
+
 // extend folds a case with more facts at its end.
 func (c conn) extend(ctx context.Context, v Viewer, m clearance, id int64, drafts []psirt.Fact, now time.Time) (psirt.Case, []psirt.Fact, error) {
 	all, err := c.facts(ctx, id, psirt.Red.Rank())
@@ -206,7 +217,7 @@ func (c conn) extend(ctx context.Context, v Viewer, m clearance, id int64, draft
 	}
 	more, err := place(drafts, m.revision, v.Actor, now)
 	if err != nil {
-		return psirt.Case{}, nil, err
+		return psirt.Case{}, all, err
 	}
 	for _, f := range more {
 		if m.engine {
@@ -215,6 +226,9 @@ func (c conn) extend(ctx context.Context, v Viewer, m clearance, id int64, draft
 		body, err := f.Decode()
 		if err == nil {
 			err = m.May(body)
+		}
+		if err == nil {
+			err = checkFact(body)
 		}
 		if err != nil {
 			return psirt.Case{}, nil, err
@@ -277,7 +291,7 @@ func (m clearance) view(id int64, kase psirt.Case, all []psirt.Fact) (Case, erro
 
 // ReadCase reads a case. If it is sealed the read is recorded. ErrNotFound.
 func (s *Store) ReadCase(ctx context.Context, v Viewer, id int64, now time.Time) (out Case, err error) {
-	err = s.inWrite(ctx, "read case "+CaseID(id), func(c conn) error {
+	err = s.inWrite(ctx, "read case", func(c conn) error {
 		m, err := c.mayCase(ctx, v, id)
 		if err != nil {
 			return err

@@ -20,7 +20,7 @@ type CaseCheck struct {
 // may see with its commitment in the ledger: nothing was changed, added or left
 // out since. It is a read of the case itself.
 func (s *Store) VerifyCase(ctx context.Context, v Viewer, id int64, now time.Time) (out CaseCheck, err error) {
-	err = s.inWrite(ctx, "verify case "+CaseID(id), func(c conn) error {
+	err = s.inWrite(ctx, "verify case", func(c conn) error {
 		m, err := c.mayCase(ctx, v, id)
 		if err != nil {
 			return err
@@ -175,4 +175,19 @@ func (c conn) examineFolds(ctx context.Context, of map[int64][]psirt.Fact) (out 
 		out = append(out, Problem{"case", "row", fmt.Sprintf("%d subjects have facts, there are %d cases and reports", len(of), n)})
 	}
 	return out, err
+}
+
+// EachFact calls f for each fact of a kind in all cases and reports, by subject and
+// place: for whoever holds the database itself. subject names it: "C-...".
+func (s *Store) EachFact(ctx context.Context, kind psirt.Kind, f func(subject string, fact psirt.Fact) error) error {
+	return s.inRead(ctx, "read facts", func(c conn) error {
+		rows, err := c.rows(ctx, `SELECT `+factColumns+` FROM psirt_fact WHERE kind = $1 ORDER BY subject, seq`, string(kind))
+		return each(rows, err, func() error {
+			k, err := scanFact(rows)
+			if err != nil {
+				return err
+			}
+			return f(CaseID(k.subject), k.Fact)
+		})
+	})
 }

@@ -119,7 +119,7 @@ func (c conn) extendReport(ctx context.Context, p *pending, v Viewer, id int64, 
 // CommitReport adds facts to a report, as CommitFacts does to a case. An observer
 // (a sender outside) may only add messages.
 func (s *Store) CommitReport(ctx context.Context, v Viewer, id, revision int64, drafts []psirt.Fact, now time.Time, inTx InTx) (out Report, err error) {
-	err = s.inWrite(ctx, "change report "+ReportID(id), func(c conn) error {
+	err = s.inWrite(ctx, "change report", func(c conn) error {
 		m, err := c.mayReport(ctx, v, id)
 		if err != nil {
 			return err
@@ -168,7 +168,7 @@ func (m clearance) mayAdd(kind psirt.Kind) error {
 
 // ReadReport reads a report. Unless its case is open, the read is recorded.
 func (s *Store) ReadReport(ctx context.Context, v Viewer, id int64, now time.Time) (out Report, err error) {
-	err = s.inWrite(ctx, "read report "+ReportID(id), func(c conn) error {
+	err = s.inWrite(ctx, "read report", func(c conn) error {
 		m, err := c.mayReport(ctx, v, id)
 		if err != nil {
 			return err
@@ -250,7 +250,7 @@ func (s *Store) ListReports(ctx context.Context, v Viewer, q ReportQuery, now ti
 
 // LinkReport ties a report to a case that the viewer works on.
 func (s *Store) LinkReport(ctx context.Context, v Viewer, id, report int64, role psirt.LinkRole, now time.Time) (out Case, err error) {
-	err = s.inWrite(ctx, "link report "+ReportID(report)+" to case "+CaseID(id), func(c conn) error {
+	err = s.inWrite(ctx, "link report", func(c conn) error {
 		m, err := c.mayCase(ctx, v, id)
 		if err != nil {
 			return err
@@ -286,8 +286,11 @@ func (s *Store) LinkReport(ctx context.Context, v Viewer, id, report int64, role
 // link makes the fact that ties a report to a case, of what the viewer may read.
 func (c conn) link(ctx context.Context, v Viewer, id, report int64, role psirt.LinkRole) (*psirt.ReportLinked, error) {
 	m, err := c.mayReport(ctx, v, report)
+	if errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("report %s: %w", ReportID(report), err) // the caller named it
+	}
 	if err != nil {
-		return nil, fmt.Errorf("report %s: %w", ReportID(report), err)
+		return nil, err
 	}
 	r, err := c.report(ctx, m, report)
 	if err != nil {
@@ -316,7 +319,7 @@ func (c conn) joinReport(ctx context.Context, p *pending, v Viewer, id, report i
 		return err
 	}
 	if _, err := c.extendReport(ctx, p, v, report, whole, []psirt.Fact{draft}, now); err != nil {
-		return fmt.Errorf("report %s: %w", ReportID(report), err)
+		return err
 	}
 	if _, err := c.exec(ctx, `UPDATE psirt_report SET case_id = $1 WHERE id = $2`, id, report); err != nil {
 		return err

@@ -64,6 +64,10 @@ type Store struct {
 
 	identities *lru.Cache[int64, *identity]
 
+	// trace, if not nil, is told each statement: a test compares the work that is
+	// done for what may not be read with that for what is not there.
+	trace func(text string)
+
 	mu       sync.Mutex              // guards what follows
 	segments map[string]parsedLabels // by an endpoint's labels as stored
 	static   map[int64]*static       // what never changes of a rollout
@@ -187,6 +191,9 @@ func (s *Store) once(ctx context.Context, db *sql.DB, opts *sql.TxOptions, f fun
 
 // hot finds the prepared statement of text, or nil.
 func (c conn) hot(ctx context.Context, text string) *sql.Stmt {
+	if c.s.trace != nil {
+		c.s.trace(text)
+	}
 	if st := c.s.prepared[text]; st != nil && c.db == c.s.write {
 		return c.tx.StmtContext(ctx, st)
 	}

@@ -149,7 +149,7 @@ func (s *Store) AddTriager(ctx context.Context, v Viewer, principal string, now 
 	if err := psirt.CheckPrincipal(principal); err != nil {
 		return err
 	}
-	return s.inWrite(ctx, "add triager "+principal, func(c conn) error {
+	return s.inWrite(ctx, "add triager", func(c conn) error {
 		if err := c.mayTriage(ctx, v, true); err != nil {
 			return err
 		}
@@ -163,7 +163,7 @@ func (s *Store) AddTriager(ctx context.Context, v Viewer, principal string, now 
 
 // RemoveTriager ends that. The last one stays: there must be somebody who reads.
 func (s *Store) RemoveTriager(ctx context.Context, v Viewer, principal string, now time.Time) error {
-	return s.inWrite(ctx, "remove triager "+principal, func(c conn) error {
+	return s.inWrite(ctx, "remove triager", func(c conn) error {
 		if err := c.mayTriage(ctx, v, false); err != nil {
 			return err
 		}

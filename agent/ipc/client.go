@@ -86,6 +86,11 @@ func (c *Client) Drop(ctx context.Context, d Drop) (Answer, error) {
 	return c.call(ctx, Message{Drop: &d})
 }
 
+// Check asks whether something holds here.
+func (c *Client) Check(ctx context.Context, k Check) (Answer, error) {
+	return c.call(ctx, Message{Check: &k})
+}
+
 func (c *Client) call(ctx context.Context, m Message) (Answer, error) {
 	ch := make(chan Answer, 1)
 	c.mu.Lock()

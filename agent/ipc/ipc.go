@@ -41,6 +41,7 @@ type Message struct {
 	Reachable *Reachable `json:"reachable,omitempty"`
 	Revert    *Revert    `json:"revert,omitempty"`
 	Drop      *Drop      `json:"drop,omitempty"`
+	Check     *Check     `json:"check,omitempty"`
 
 	// Keeper to link.
 	Answer   *Answer   `json:"answer,omitempty"`
@@ -131,6 +132,14 @@ type Drop struct {
 	Product string `json:"product"`
 	Digest  string `json:"digest"`
 }
+
+// Check asks keeper whether something holds for the version that runs, by a probe
+// of its manifest. OK is that it holds. The answer may take as long as the probe.
+//
+// Failure reasons: "differs" and "exit-status" are that it does not hold; all
+// others that nobody can tell: "no-probe", "no-file", "not-running", "timeout",
+// "probe-error", "unknown-product".
+type Check release.Check
 
 // Answer ends a request.
 type Answer struct {
@@ -236,7 +245,7 @@ type Vitals struct {
 
 func (m Message) bodies() int {
 	n := 0
-	for _, set := range []bool{m.Hello != nil, m.Stage != nil, m.Activate != nil, m.Acked != nil, m.Reachable != nil, m.Revert != nil, m.Drop != nil, m.Answer != nil, m.Status != nil, m.Shutdown != nil} {
+	for _, set := range []bool{m.Hello != nil, m.Stage != nil, m.Activate != nil, m.Acked != nil, m.Reachable != nil, m.Revert != nil, m.Drop != nil, m.Check != nil, m.Answer != nil, m.Status != nil, m.Shutdown != nil} {
 		if set {
 			n++
 		}
@@ -264,6 +273,10 @@ func (m Message) check() error {
 		return checkRelease(m.Revert.Product, m.Revert.Digest)
 	case m.Drop != nil:
 		return checkRelease(m.Drop.Product, m.Drop.Digest)
+	case m.Check != nil:
+		if err := release.Check(*m.Check).Validate(); err != nil {
+			return fmt.Errorf("%w: %w", err, ErrInvalid)
+		}
 	}
 	return nil
 }

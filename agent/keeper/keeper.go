@@ -109,8 +109,9 @@ type Keeper struct {
 	units    map[string]*unit
 	order    []*unit
 	news     chan struct{}
-	gone     atomic.Int64 // events of engines that ended
-	goneLost atomic.Int64 // and the events that they lost
+	probing  chan struct{} // holds one while a check's probe runs
+	gone     atomic.Int64  // events of engines that ended
+	goneLost atomic.Int64  // and the events that they lost
 
 	mu   sync.Mutex // guards last
 	last time.Time  // control plane was reached
@@ -132,7 +133,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer held.Close()
-	k := &Keeper{cfg: cfg, ctx: ctx, log: cfg.Logger, runner: sandbox.Runner{Executable: cfg.Executable}, units: map[string]*unit{}, news: make(chan struct{}, 1)}
+	k := &Keeper{cfg: cfg, ctx: ctx, log: cfg.Logger, runner: sandbox.Runner{Executable: cfg.Executable}, units: map[string]*unit{}, news: make(chan struct{}, 1), probing: make(chan struct{}, 1)}
 	if k.features, err = k.runner.Probe(ctx); err != nil {
 		// Not fatal: what runs must go on running. Preflight will say it again.
 		k.log.Error("sandbox does not work here", "err", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/headgate/headgate/agent/ipc"
 	"github.com/headgate/headgate/agent/sandbox"
 	"github.com/headgate/headgate/agent/slot"
+	"github.com/headgate/headgate/release"
 )
 
 // goodbye is how long link may take for its last beacon.
@@ -135,6 +136,8 @@ func (k *Keeper) handle(ctx context.Context, m ipc.Message) error {
 		return k.with(m.Drop.Product, func(u *unit) error {
 			return u.ask(func() error { return u.dropIf(m.Drop.Digest) })
 		})
+	case m.Check != nil:
+		return k.with(m.Check.Product, func(u *unit) error { return u.holds(ctx, release.Check(*m.Check)) })
 	}
 	return &ipc.Refusal{Reason: "unknown-request", Detail: "this keeper does not know the request"}
 }

@@ -20,8 +20,10 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/agent/ipc"
+	"github.com/headgate/headgate/agent/probe"
 	"github.com/headgate/headgate/agent/sandbox"
 	"github.com/headgate/headgate/agent/slot"
+	"github.com/headgate/headgate/internal/span"
 	"github.com/headgate/headgate/release"
 )
 
@@ -35,6 +37,10 @@ func TestMain(m *testing.M) {
 	switch os.Args[1] {
 	case "vet":
 		os.Exit(sandbox.VetMain(os.Args[2:]))
+	case "probe":
+		os.Exit(probe.Main(os.Args[2:]))
+	case "probed": // a probe that is a command
+		probed(os.Args[2])
 	case "link":
 		relay(os.Args[2])
 	case "keeper":
@@ -62,6 +68,19 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	os.Exit(0)
+}
+
+func probed(how string) {
+	switch how {
+	case "fails":
+		os.Exit(1)
+	case "hangs":
+		time.Sleep(time.Hour)
+	case "writes":
+		if os.WriteFile(filepath.Join(os.Getenv("HOME"), "written"), []byte("content"), 0o600) != nil {
+			os.Exit(4)
+		}
+	}
 }
 
 func relay(socket string) {
@@ -300,6 +319,14 @@ func command(args ...string) release.Command { return release.Command{Run: args}
 func manifest(mode string) release.Manifest {
 	m := release.Manifest{Schema: "headgate.manifest/1", Preflight: command("{headgate}", "preflight", "{slot}"), Check: command("{headgate}", "check", "{slot}")}
 	m.Check.Interval = 100e6
+	run := func(how string, limit span.Duration) release.Probe {
+		return release.Probe{Kind: release.CheckCommand, Command: release.Command{Run: []string{"{headgate}", "probed", how}, Timeout: limit}}
+	}
+	m.Probes = map[string]release.Probe{
+		"mode": {Kind: release.CheckHash, Path: "{slot}/mode"}, "out": {Kind: release.CheckHash, Path: "{state}/out"},
+		"tls": {Kind: release.CheckSetting, Path: "{state}/app.conf", Key: "tls"}, "key": {Kind: release.CheckAge, Path: "{state}/key"},
+		"self-test": run("ends", 0), "fails": run("fails", 0), "hangs": run("hangs", 500e6), "writes": run("writes", 0),
+	}
 	if strings.Contains(mode, "apply") {
 		m.Activate, m.Stop = command("{headgate}", "shot", "apply", "{slot}"), command("{headgate}", "shot", "stop", "{slot}")
 		return m

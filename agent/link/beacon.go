@@ -65,7 +65,7 @@ func (l *link) product(name string) *ipc.Product {
 // sendBeacon reports the present status. A beacon that was not acknowledged is
 // sent again as it was, then the present one: so numbers have no gaps.
 func (l *link) sendBeacon(ctx context.Context, now time.Time) {
-	repeat, heard, trouble := l.pending, l.heard, l.troubles.text()
+	repeat, heard, trouble, news := l.pending, l.heard, l.troubles.text(), l.checkNews()
 	l.start(&l.beacon, func() func() {
 		b := repeat
 		var st ipc.Status
@@ -74,11 +74,24 @@ func (l *link) sendBeacon(ctx context.Context, now time.Time) {
 			if st, err = l.Keeper.Status(ctx); err == nil {
 				b, err = l.number(st, trouble, false)
 			}
+			if err == nil {
+				b.CheckResults = news
+			}
 		}
+		var asked []*v1.Check
 		if err == nil {
-			err = l.deliver(ctx, b)
+			asked, err = l.deliver(ctx, b)
 		}
-		return func() { l.beaconSent(b, repeat != nil, heard, st, now, err) }
+		return func() {
+			l.beaconSent(b, repeat != nil, heard, st, now, err)
+			if err == nil {
+				l.checksTold(b.CheckResults)
+				l.tookChecks(asked)
+				if len(l.checkNews()) > 0 {
+					l.beacon.due = time.Now()
+				}
+			}
+		}
 	})
 }
 
@@ -94,19 +107,20 @@ func (l *link) number(st ipc.Status, trouble string, goodbye bool) (*v1.BeaconRe
 	return b, nil
 }
 
-func (l *link) deliver(ctx context.Context, b *v1.BeaconRequest) error {
+// deliver returns what the server asks to be checked.
+func (l *link) deliver(ctx context.Context, b *v1.BeaconRequest) ([]*v1.Check, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	resp, err := l.api.Beacon(ctx, connect.NewRequest(b))
 	if err != nil {
-		return fmt.Errorf("beacon %d: %w", b.Seq, err)
+		return nil, fmt.Errorf("beacon %d: %w", b.Seq, err)
 	}
 	if resp.Msg.AckedSeq != b.Seq {
-		return fmt.Errorf("beacon %d: the server acknowledged %d", b.Seq, resp.Msg.AckedSeq)
+		return nil, fmt.Errorf("beacon %d: the server acknowledged %d", b.Seq, resp.Msg.AckedSeq)
 	}
 	// Keeper counts these towards proof; if it is gone, the loop will notice.
 	_, _ = l.Keeper.Acked(ctx, ipc.Acked{Seq: b.Seq, Running: RunningOf(b)})
-	return nil
+	return resp.Msg.Checks, nil
 }
 
 func (l *link) beaconSent(b *v1.BeaconRequest, repeated bool, heard int64, st ipc.Status, at time.Time, err error) {
@@ -173,7 +187,7 @@ func (l *link) goodbye() error {
 	}
 	b, err := l.number(st, l.troubles.text(), true)
 	if err == nil {
-		err = l.deliver(ctx, b)
+		_, err = l.deliver(ctx, b)
 	}
 	if err != nil {
 		l.Log.Warn("could not say goodbye", "err", err)

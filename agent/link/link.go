@@ -87,7 +87,7 @@ type link struct {
 	done  chan func()
 	jobs  int
 
-	poll, beacon, work lane
+	poll, beacon, work, check lane
 
 	plan   release.Plan // the last verified; Schema is empty before the first
 	status ipc.Status
@@ -106,7 +106,9 @@ type link struct {
 	acked    map[string]string // by product: the attempt that the server has acknowledged
 	floors   *floors
 	troubles *troubles
-	current  *job // what the work lane does
+	current  *job                // what the work lane does
+	checks   map[string]*checked // by id: what the server asks to be checked
+	runs     string              // what ran when the checks were last set due
 }
 
 // memory is what link keeps of a product's tries.
@@ -166,7 +168,7 @@ func open(c Config) (*link, error) {
 	}
 	l.acked, l.troubles = map[string]string{}, &troubles{path: troublePath(c.Dir), of: map[string]Trouble{}}
 	l.grumble(l.troubles.save()) // the last link's are not ours
-	for _, ln := range []*lane{&l.poll, &l.beacon, &l.work} {
+	for _, ln := range []*lane{&l.poll, &l.beacon, &l.work, &l.check} {
 		ln.back = l.newBackoff()
 	}
 	if plan, err := l.repo.Plan(); err == nil {
@@ -190,7 +192,7 @@ func (l *link) run(ctx context.Context) error {
 	spread := min(l.Poll/10, 5*time.Second)
 	l.poll.due = start.Add(time.Duration(l.rnd.Float64() * float64(spread)))
 	l.beacon.due = start.Add(time.Duration(l.rnd.Float64() * float64(spread)))
-	l.work.due = start
+	l.work.due, l.check.due = start, start.Add(never)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -244,7 +246,7 @@ const never = 365 * 24 * time.Hour
 
 func (l *link) nextDue() time.Time {
 	next := time.Now().Add(never)
-	for _, ln := range []*lane{&l.poll, &l.beacon, &l.work} {
+	for _, ln := range []*lane{&l.poll, &l.beacon, &l.work, &l.check} {
 		if !ln.busy && ln.due.Before(next) {
 			next = ln.due
 		}
@@ -263,6 +265,9 @@ func (l *link) dispatch(ctx context.Context, now time.Time) {
 	}
 	if !l.work.busy && !now.Before(l.work.due) {
 		l.nextWork(ctx, now)
+	}
+	if !l.check.busy && !now.Before(l.check.due) {
+		l.nextCheck(ctx, now)
 	}
 }
 
@@ -373,6 +378,7 @@ func (l *link) took(st ipc.Status) {
 	now := time.Now()
 	l.status = st
 	l.heard++
+	l.versionsChanged(st)
 	for _, p := range st.Products {
 		a := p.Attempt
 		if a == nil || a.AgeUS <= 0 && a.State != ipc.AttemptProbation {

@@ -36,6 +36,8 @@ type peer struct {
 	log    []string    // requests by name
 	grants []ipc.Activate
 	acked  []ipc.Acked
+	checks map[string]ipc.Answer // to Check, by probe
+	looked []ipc.Check
 }
 
 func (p *peer) Handle(_ context.Context, m ipc.Message) ipc.Answer {
@@ -57,6 +59,9 @@ func (p *peer) Handle(_ context.Context, m ipc.Message) ipc.Answer {
 		p.status.Attempt = &ipc.Attempt{Rollout: m.Activate.Rollout, Digest: s.Digest, State: ipc.AttemptProbation, AgeUS: 1}
 	case m.Acked != nil:
 		p.acked = append(p.acked, *m.Acked)
+	case m.Check != nil:
+		p.looked = append(p.looked, *m.Check)
+		a = p.checks[m.Check.Probe]
 	case m.Drop != nil:
 		p.log = append(p.log, "drop")
 		p.status.Staged = nil

@@ -19,6 +19,7 @@ import (
 
 	"github.com/headgate/headgate/agent/detect"
 	"github.com/headgate/headgate/agent/link"
+	"github.com/headgate/headgate/agent/probe"
 	"github.com/headgate/headgate/agent/sandbox"
 	"github.com/headgate/headgate/cli"
 	"github.com/headgate/headgate/internal/span"
@@ -32,6 +33,7 @@ import (
 var roles = map[string]func(args []string) int{
 	"engine": detect.Main,
 	"link":   link.Main,
+	"probe":  probe.Main,
 	"vet":    sandbox.VetMain,
 }
 

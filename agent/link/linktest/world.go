@@ -46,6 +46,7 @@ type World struct {
 	asks    []Ask
 	grant   func(endpoint string, r *v1.GrantRequest) (*v1.GrantResponse, error)
 	beacon  func(endpoint string, r *v1.BeaconRequest) error
+	checks  []*v1.Check
 	before  func(w http.ResponseWriter, r *http.Request) bool
 	spoil   map[string]func([]byte) []byte
 	headgatev1connect.UnimplementedAgentServiceHandler
@@ -217,6 +218,26 @@ func (w *World) OnBeacon(f func(endpoint string, r *v1.BeaconRequest) error) {
 	w.beacon = f
 }
 
+// SetChecks sets what every beacon's answer asks to be checked. None is what a
+// server says that does not know checks.
+func (w *World) SetChecks(checks ...*v1.Check) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.checks = checks
+}
+
+// Results are an endpoint's reports of one check, in order of arrival.
+func (w *World) Results(endpoint, check string) (out []*v1.CheckResult) {
+	for _, b := range w.Beacons(endpoint) {
+		for _, r := range b.CheckResults {
+			if r.Id == check {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
 // Before sees each request first; if it returns false it has answered. Nil ends it.
 func (w *World) Before(f func(rw http.ResponseWriter, r *http.Request) bool) {
 	w.mu.Lock()
@@ -341,5 +362,5 @@ func (w *World) Beacon(_ context.Context, r *connect.Request[v1.BeaconRequest]) 
 		}
 	}
 	w.beacons[id] = append(w.beacons[id], r.Msg)
-	return connect.NewResponse(&v1.BeaconResponse{AckedSeq: r.Msg.Seq}), nil
+	return connect.NewResponse(&v1.BeaconResponse{AckedSeq: r.Msg.Seq, Checks: w.checks}), nil
 }

@@ -145,6 +145,60 @@ func (AttemptState) EnumDescriptor() ([]byte, []int) {
 	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{1}
 }
 
+type CheckState int32
+
+const (
+	CheckState_CHECK_STATE_UNSPECIFIED CheckState = 0
+	CheckState_CHECK_STATE_PASSED      CheckState = 1
+	CheckState_CHECK_STATE_FAILED      CheckState = 2
+	// Nobody can tell: no such probe, no such file, the product does not run, the
+	// probe could not be carried out.
+	CheckState_CHECK_STATE_UNKNOWN CheckState = 3
+)
+
+// Enum value maps for CheckState.
+var (
+	CheckState_name = map[int32]string{
+		0: "CHECK_STATE_UNSPECIFIED",
+		1: "CHECK_STATE_PASSED",
+		2: "CHECK_STATE_FAILED",
+		3: "CHECK_STATE_UNKNOWN",
+	}
+	CheckState_value = map[string]int32{
+		"CHECK_STATE_UNSPECIFIED": 0,
+		"CHECK_STATE_PASSED":      1,
+		"CHECK_STATE_FAILED":      2,
+		"CHECK_STATE_UNKNOWN":     3,
+	}
+)
+
+func (x CheckState) Enum() *CheckState {
+	p := new(CheckState)
+	*p = x
+	return p
+}
+
+func (x CheckState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CheckState) Descriptor() protoreflect.EnumDescriptor {
+	return file_headgate_v1_agent_proto_enumTypes[2].Descriptor()
+}
+
+func (CheckState) Type() protoreflect.EnumType {
+	return &file_headgate_v1_agent_proto_enumTypes[2]
+}
+
+func (x CheckState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CheckState.Descriptor instead.
+func (CheckState) EnumDescriptor() ([]byte, []int) {
+	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
 type EnrolRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A tenant's enrolment token, "hgt_...".
@@ -752,7 +806,10 @@ type BeaconRequest struct {
 	ClockUs int64 `protobuf:"varint,5,opt,name=clock_us,json=clockUs,proto3" json:"clock_us,omitempty"`
 	// What the agent cannot do at present and why, such as to refresh the plan;
 	// for people, at most 500 bytes. Empty if all is well.
-	Trouble       string `protobuf:"bytes,6,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	Trouble string `protobuf:"bytes,6,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	// How checks that the server asked for came out, where that is news since the
+	// last acknowledged beacon. At most 32.
+	CheckResults  []*CheckResult `protobuf:"bytes,7,rep,name=check_results,json=checkResults,proto3" json:"check_results,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -829,10 +886,21 @@ func (x *BeaconRequest) GetTrouble() string {
 	return ""
 }
 
+func (x *BeaconRequest) GetCheckResults() []*CheckResult {
+	if x != nil {
+		return x.CheckResults
+	}
+	return nil
+}
+
 type BeaconResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The beacon's number: outcome durable.
-	AckedSeq      int64 `protobuf:"varint,1,opt,name=acked_seq,json=ackedSeq,proto3" json:"acked_seq,omitempty"`
+	AckedSeq int64 `protobuf:"varint,1,opt,name=acked_seq,json=ackedSeq,proto3" json:"acked_seq,omitempty"`
+	// All that the server asks this endpoint to check, from now until a later
+	// answer leaves it out. At most 32. An agent that does not know checks runs
+	// none, and they stay unknown.
+	Checks        []*Check `protobuf:"bytes,2,rep,name=checks,proto3" json:"checks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -872,6 +940,171 @@ func (x *BeaconResponse) GetAckedSeq() int64 {
 		return x.AckedSeq
 	}
 	return 0
+}
+
+func (x *BeaconResponse) GetChecks() []*Check {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+// Check asks whether something holds here. It can only name a probe that the
+// running version's signed manifest declares.
+type Check struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The server's name for it, at most 64 bytes.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// "version", "file_hash", "setting", "file_age" or "command". A kind that the
+	// agent does not know is unknown, not failed.
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// "vendor/product".
+	Product string `protobuf:"bytes,3,opt,name=product,proto3" json:"product,omitempty"`
+	// The probe's name in the manifest; empty for a version.
+	Probe string `protobuf:"bytes,4,opt,name=probe,proto3" json:"probe,omitempty"`
+	// The least version; the SHA-256 in lower-case hex; the setting's value; since
+	// when the file must have been changed, RFC 3339; empty for a command.
+	Want string `protobuf:"bytes,5,opt,name=want,proto3" json:"want,omitempty"`
+	// How often to look, microseconds; 0 is every 10 minutes. The agent looks no
+	// more often than every 10 seconds, and at once when another version runs.
+	EveryUs       int64 `protobuf:"varint,6,opt,name=every_us,json=everyUs,proto3" json:"every_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Check) Reset() {
+	*x = Check{}
+	mi := &file_headgate_v1_agent_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Check) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Check) ProtoMessage() {}
+
+func (x *Check) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_agent_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Check.ProtoReflect.Descriptor instead.
+func (*Check) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Check) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Check) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Check) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+func (x *Check) GetProbe() string {
+	if x != nil {
+		return x.Probe
+	}
+	return ""
+}
+
+func (x *Check) GetWant() string {
+	if x != nil {
+		return x.Want
+	}
+	return ""
+}
+
+func (x *Check) GetEveryUs() int64 {
+	if x != nil {
+		return x.EveryUs
+	}
+	return 0
+}
+
+type CheckResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	State CheckState             `protobuf:"varint,2,opt,name=state,proto3,enum=headgate.v1.CheckState" json:"state,omitempty"`
+	// A stable code of why it did not pass: "differs", "exit-status", "no-probe",
+	// "no-file", "not-running", "unsupported", "timeout", "probe-error". What was
+	// read stays on the endpoint.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckResult) Reset() {
+	*x = CheckResult{}
+	mi := &file_headgate_v1_agent_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckResult) ProtoMessage() {}
+
+func (x *CheckResult) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_agent_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckResult.ProtoReflect.Descriptor instead.
+func (*CheckResult) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CheckResult) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CheckResult) GetState() CheckState {
+	if x != nil {
+		return x.State
+	}
+	return CheckState_CHECK_STATE_UNSPECIFIED
+}
+
+func (x *CheckResult) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 var File_headgate_v1_agent_proto protoreflect.FileDescriptor
@@ -927,16 +1160,29 @@ const file_headgate_v1_agent_proto_rawDesc = "" +
 	"\vevents_lost\x18\x04 \x01(\x03R\n" +
 	"eventsLost\x12\x1b\n" +
 	"\tuptime_us\x18\x05 \x01(\x03R\buptimeUs\x12\x18\n" +
-	"\asandbox\x18\x06 \x03(\tR\asandbox\"\xd4\x01\n" +
+	"\asandbox\x18\x06 \x03(\tR\asandbox\"\x93\x02\n" +
 	"\rBeaconRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x03R\x03seq\x125\n" +
 	"\bproducts\x18\x02 \x03(\v2\x19.headgate.v1.ProductStateR\bproducts\x12+\n" +
 	"\x06vitals\x18\x03 \x01(\v2\x13.headgate.v1.VitalsR\x06vitals\x12\x18\n" +
 	"\agoodbye\x18\x04 \x01(\bR\agoodbye\x12\x19\n" +
 	"\bclock_us\x18\x05 \x01(\x03R\aclockUs\x12\x18\n" +
-	"\atrouble\x18\x06 \x01(\tR\atrouble\"-\n" +
+	"\atrouble\x18\x06 \x01(\tR\atrouble\x12=\n" +
+	"\rcheck_results\x18\a \x03(\v2\x18.headgate.v1.CheckResultR\fcheckResults\"Y\n" +
 	"\x0eBeaconResponse\x12\x1b\n" +
-	"\tacked_seq\x18\x01 \x01(\x03R\backedSeq*{\n" +
+	"\tacked_seq\x18\x01 \x01(\x03R\backedSeq\x12*\n" +
+	"\x06checks\x18\x02 \x03(\v2\x12.headgate.v1.CheckR\x06checks\"\x8a\x01\n" +
+	"\x05Check\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
+	"\aproduct\x18\x03 \x01(\tR\aproduct\x12\x14\n" +
+	"\x05probe\x18\x04 \x01(\tR\x05probe\x12\x12\n" +
+	"\x04want\x18\x05 \x01(\tR\x04want\x12\x19\n" +
+	"\bevery_us\x18\x06 \x01(\x03R\aeveryUs\"d\n" +
+	"\vCheckResult\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12-\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x17.headgate.v1.CheckStateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason*{\n" +
 	"\fGrantVerdict\x12\x1d\n" +
 	"\x19GRANT_VERDICT_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15GRANT_VERDICT_GRANTED\x10\x01\x12\x16\n" +
@@ -949,7 +1195,13 @@ const file_headgate_v1_agent_proto_rawDesc = "" +
 	"\x17ATTEMPT_STATE_PROBATION\x10\x03\x12\x18\n" +
 	"\x14ATTEMPT_STATE_PROVEN\x10\x04\x12\x18\n" +
 	"\x14ATTEMPT_STATE_HARMED\x10\x05\x12\x1a\n" +
-	"\x16ATTEMPT_STATE_REVERTED\x10\x062\xd1\x01\n" +
+	"\x16ATTEMPT_STATE_REVERTED\x10\x06*r\n" +
+	"\n" +
+	"CheckState\x12\x1b\n" +
+	"\x17CHECK_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12CHECK_STATE_PASSED\x10\x01\x12\x16\n" +
+	"\x12CHECK_STATE_FAILED\x10\x02\x12\x17\n" +
+	"\x13CHECK_STATE_UNKNOWN\x10\x032\xd1\x01\n" +
 	"\fAgentService\x12>\n" +
 	"\x05Enrol\x12\x19.headgate.v1.EnrolRequest\x1a\x1a.headgate.v1.EnrolResponse\x12>\n" +
 	"\x05Grant\x12\x19.headgate.v1.GrantRequest\x1a\x1a.headgate.v1.GrantResponse\x12A\n" +
@@ -967,40 +1219,46 @@ func file_headgate_v1_agent_proto_rawDescGZIP() []byte {
 	return file_headgate_v1_agent_proto_rawDescData
 }
 
-var file_headgate_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_headgate_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_headgate_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_headgate_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_headgate_v1_agent_proto_goTypes = []any{
 	(GrantVerdict)(0),      // 0: headgate.v1.GrantVerdict
 	(AttemptState)(0),      // 1: headgate.v1.AttemptState
-	(*EnrolRequest)(nil),   // 2: headgate.v1.EnrolRequest
-	(*EnrolResponse)(nil),  // 3: headgate.v1.EnrolResponse
-	(*GrantRequest)(nil),   // 4: headgate.v1.GrantRequest
-	(*GrantResponse)(nil),  // 5: headgate.v1.GrantResponse
-	(*Attempt)(nil),        // 6: headgate.v1.Attempt
-	(*ProductState)(nil),   // 7: headgate.v1.ProductState
-	(*Vitals)(nil),         // 8: headgate.v1.Vitals
-	(*BeaconRequest)(nil),  // 9: headgate.v1.BeaconRequest
-	(*BeaconResponse)(nil), // 10: headgate.v1.BeaconResponse
-	nil,                    // 11: headgate.v1.EnrolRequest.LabelsEntry
+	(CheckState)(0),        // 2: headgate.v1.CheckState
+	(*EnrolRequest)(nil),   // 3: headgate.v1.EnrolRequest
+	(*EnrolResponse)(nil),  // 4: headgate.v1.EnrolResponse
+	(*GrantRequest)(nil),   // 5: headgate.v1.GrantRequest
+	(*GrantResponse)(nil),  // 6: headgate.v1.GrantResponse
+	(*Attempt)(nil),        // 7: headgate.v1.Attempt
+	(*ProductState)(nil),   // 8: headgate.v1.ProductState
+	(*Vitals)(nil),         // 9: headgate.v1.Vitals
+	(*BeaconRequest)(nil),  // 10: headgate.v1.BeaconRequest
+	(*BeaconResponse)(nil), // 11: headgate.v1.BeaconResponse
+	(*Check)(nil),          // 12: headgate.v1.Check
+	(*CheckResult)(nil),    // 13: headgate.v1.CheckResult
+	nil,                    // 14: headgate.v1.EnrolRequest.LabelsEntry
 }
 var file_headgate_v1_agent_proto_depIdxs = []int32{
-	11, // 0: headgate.v1.EnrolRequest.labels:type_name -> headgate.v1.EnrolRequest.LabelsEntry
+	14, // 0: headgate.v1.EnrolRequest.labels:type_name -> headgate.v1.EnrolRequest.LabelsEntry
 	0,  // 1: headgate.v1.GrantResponse.verdict:type_name -> headgate.v1.GrantVerdict
 	1,  // 2: headgate.v1.Attempt.state:type_name -> headgate.v1.AttemptState
-	6,  // 3: headgate.v1.ProductState.attempt:type_name -> headgate.v1.Attempt
-	7,  // 4: headgate.v1.BeaconRequest.products:type_name -> headgate.v1.ProductState
-	8,  // 5: headgate.v1.BeaconRequest.vitals:type_name -> headgate.v1.Vitals
-	2,  // 6: headgate.v1.AgentService.Enrol:input_type -> headgate.v1.EnrolRequest
-	4,  // 7: headgate.v1.AgentService.Grant:input_type -> headgate.v1.GrantRequest
-	9,  // 8: headgate.v1.AgentService.Beacon:input_type -> headgate.v1.BeaconRequest
-	3,  // 9: headgate.v1.AgentService.Enrol:output_type -> headgate.v1.EnrolResponse
-	5,  // 10: headgate.v1.AgentService.Grant:output_type -> headgate.v1.GrantResponse
-	10, // 11: headgate.v1.AgentService.Beacon:output_type -> headgate.v1.BeaconResponse
-	9,  // [9:12] is the sub-list for method output_type
-	6,  // [6:9] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	7,  // 3: headgate.v1.ProductState.attempt:type_name -> headgate.v1.Attempt
+	8,  // 4: headgate.v1.BeaconRequest.products:type_name -> headgate.v1.ProductState
+	9,  // 5: headgate.v1.BeaconRequest.vitals:type_name -> headgate.v1.Vitals
+	13, // 6: headgate.v1.BeaconRequest.check_results:type_name -> headgate.v1.CheckResult
+	12, // 7: headgate.v1.BeaconResponse.checks:type_name -> headgate.v1.Check
+	2,  // 8: headgate.v1.CheckResult.state:type_name -> headgate.v1.CheckState
+	3,  // 9: headgate.v1.AgentService.Enrol:input_type -> headgate.v1.EnrolRequest
+	5,  // 10: headgate.v1.AgentService.Grant:input_type -> headgate.v1.GrantRequest
+	10, // 11: headgate.v1.AgentService.Beacon:input_type -> headgate.v1.BeaconRequest
+	4,  // 12: headgate.v1.AgentService.Enrol:output_type -> headgate.v1.EnrolResponse
+	6,  // 13: headgate.v1.AgentService.Grant:output_type -> headgate.v1.GrantResponse
+	11, // 14: headgate.v1.AgentService.Beacon:output_type -> headgate.v1.BeaconResponse
+	12, // [12:15] is the sub-list for method output_type
+	9,  // [9:12] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_agent_proto_init() }
@@ -1013,8 +1271,8 @@ func file_headgate_v1_agent_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_agent_proto_rawDesc), len(file_headgate_v1_agent_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   10,
+			NumEnums:      3,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,40 +1,18 @@
-package advisory
+package psirt
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/headgate/headgate/internal/span"
 )
 
-// Rung is a level of disclosure.
-type Rung string
-
-// The rungs, from the bottom: each lets more people know more.
-const (
-	Sealed   Rung = "sealed"   // those on the case's list
-	Partners Rung = "partners" // and the parties who mend it
-	Tenants  Rung = "tenants"  // and the affected tenants: steps only
-	Public   Rung = "public"   // and everybody: the advisory
-	Details  Rung = "details"  // and how it works
-)
-
-// Rungs lists the rungs from the bottom.
-var Rungs = []Rung{Sealed, Partners, Tenants, Public, Details}
-
-// Above tells whether r lies above other.
-func (r Rung) Above(other Rung) bool { return slices.Index(Rungs, r) > slices.Index(Rungs, other) }
-
 // MaxLadder is the largest ladder document in bytes.
 const MaxLadder = 64 << 10
-
-// ErrInvalid marks input that breaks a rule of this package.
-var ErrInvalid = errors.New("invalid")
 
 // Ladder is the rules by which a case is disclosed: versioned data, recorded in
 // every decision that was made by it.
@@ -42,7 +20,7 @@ type Ladder struct {
 	ID     string `json:"id"` // "standard-1"
 	Source string `json:"source,omitempty"`
 	// Steps are the conditions of the rungs above sealed, from the bottom.
-	Steps []Step `json:"steps"`
+	Steps []LadderStep `json:"steps"`
 	// Confidence is that of the lower bound of the verified-fixed fraction
 	// (Clopper-Pearson, one-sided): the inventory is a sample of all that runs the
 	// product. 0 takes the inventory for all there is, and the fraction as it is.
@@ -51,9 +29,9 @@ type Ladder struct {
 	Fresh span.Duration `json:"fresh"`
 }
 
-// Step is when a rung opens: as soon as its floor and its protection are
+// LadderStep is when a rung opens: as soon as its floor and its protection are
 // reached, and at its ceiling in any case.
-type Step struct {
+type LadderStep struct {
 	Rung Rung `json:"rung"`
 	// Protection is the least verified-fixed fraction, 0 to 1; 0 asks for none.
 	Protection float64 `json:"protection"`
@@ -62,17 +40,17 @@ type Step struct {
 	Ceiling span.Duration `json:"ceiling"`
 }
 
-// DefaultLadder tells partners at once, affected tenants when half of what is
-// known is fixed, everybody at nine tenths and the details at 99 %; its last
-// ceiling is the usual 90 days and a month.
+// DefaultLadder leaves a day to those on the list, then tells partners, affected
+// tenants when half of what is known is fixed, everybody at nine tenths and the
+// details at 99 %; its last ceiling is the usual 90 days and a month.
 func DefaultLadder() Ladder {
 	day := func(n int) span.Duration { return span.Duration(time.Duration(n) * 24 * time.Hour) }
 	return Ladder{
 		ID: "standard-1", Source: "Headgate's default", Confidence: 0.95, Fresh: span.Duration(15 * time.Minute),
-		Steps: []Step{
-			{Rung: Partners, Ceiling: day(7)},
-			{Rung: Tenants, Protection: 0.5, Ceiling: day(30)},
-			{Rung: Public, Protection: 0.9, Floor: day(1), Ceiling: day(90)},
+		Steps: []LadderStep{
+			{Rung: Partners, Floor: day(1), Ceiling: day(7)},
+			{Rung: TenantsRung, Protection: 0.5, Floor: day(1), Ceiling: day(30)},
+			{Rung: PublicRung, Protection: 0.9, Floor: day(3), Ceiling: day(90)},
 			{Rung: Details, Protection: 0.99, Floor: day(7), Ceiling: day(120)},
 		},
 	}
@@ -127,4 +105,29 @@ func (l Ladder) Check() error {
 		}
 	}
 	return nil
+}
+
+// LadderSet says by which ladder the case is disclosed from now on; without it,
+// by DefaultLadder.
+type LadderSet struct {
+	Ladder Ladder `json:"ladder"`
+}
+
+// Kind implements Body.
+func (*LadderSet) Kind() Kind { return "ladder.set" }
+
+func (b *LadderSet) check() error { return b.Ladder.Check() }
+
+func (b *LadderSet) apply(c *Case, _ Fact) error {
+	l := b.Ladder
+	c.Outcome.Ladder = &l
+	return nil
+}
+
+// Ladder is the one in force.
+func (c *Case) Ladder() Ladder {
+	if c.Outcome.Ladder != nil {
+		return *c.Outcome.Ladder
+	}
+	return DefaultLadder()
 }
