@@ -50,6 +50,8 @@ var faultWords = []struct{ name, short, text string }{
 	{"good-outage", "outage", "good, but 30 % of a region with 6 % of the fleet drop off the network"},
 	{"good-dead-server", "dead-server", "good, but the control plane is dead for ten minutes"},
 	{"good-noise", "noise", "good, but the whole fleet's failure rate wanders"},
+	{"good-outages", "outages", "good, but three times an hour one to three neighbouring regions lose a part of their endpoints"},
+	{"good-diurnal", "diurnal", "good; laptops come and go by the hour, and some leave without a goodbye"},
 	{"kill-all", "cf-291", "every endpoint dies at the switch and never reports: 19 July 2024"},
 	{"crash-0.1%", "crash", "one endpoint in a thousand crashes"},
 	{"kill-segment-0.5%", "segment", "kills a pair of labels with 0.5 % of the fleet"},
@@ -59,6 +61,7 @@ var faultWords = []struct{ name, short, text string }{
 	{"slow", "performance", "no failure; 6.5 % instead of 5 % of the endpoints are slow"},
 	{"hang-2%-10min", "hang", "2 % fall silent about ten minutes after the switch"},
 	{"half-of-each-pair", "half", "kills one half of every failure domain"},
+	{"kill-returning", "returning", "kills laptops that were away when the rollout began, and no others"},
 }
 
 // rivalWords say what each rival does.
@@ -69,6 +72,7 @@ var rivalWords = map[string]string{
 	"long-bake-4h":                "0.1, 1, 10, 100 %, four hours each; stops when crashes or silence double",
 	"exponential-abort-10%":       "1000 a minute, doubled by each 1000 successes; stops at 10 % failed or timed out",
 	"exponential-capped-1000/min": "1000 a minute; stops at 10 % failed or timed out",
+	"group-budgets-1%":            "in every group at most 1 % unready at a time; never stops",
 	"global-gate-1h":              "0.1, 1, 10, 50, 100 %, an hour each; stops at four sigma against the controls",
 }
 

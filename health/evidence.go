@@ -58,6 +58,10 @@ type Look struct {
 	// by CoverageMargin and the evidence still holds.
 	Coverage Arm
 	Control  Arm
+	// Joined means that the last cohort takes everybody who comes, such as laptops
+	// that were away when its turn was drawn: it is no draw any more, and nothing is
+	// bet on it by itself. All treated together still are what the controls are.
+	Joined bool
 }
 
 // CoverageMargin is how much higher the coverage cohort's baseline may be.
@@ -128,7 +132,11 @@ func (e Evidence) Next(l Look) Evidence {
 		if i < len(e.Streams) {
 			last = e.Streams[i]
 		}
-		n.Streams[i] = last.next(math.Log(w), d.bet(i))
+		b := d.bet(i)
+		if l.Joined && i == len(n.Streams)-1 && len(l.Cohorts) > 0 {
+			b = bet{}
+		}
+		n.Streams[i] = last.next(math.Log(w), b)
 	}
 	for i := range n.Expected {
 		n.Expected[i].add(d.Cohorts[i].AtRisk-d.Cohorts[i].Young, d.Control)

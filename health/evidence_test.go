@@ -188,6 +188,27 @@ func TestASilentCohortIsFoundAndAnOutageIsNot(t *testing.T) {
 	}
 }
 
+// TestWhoComesLaterIsNoDraw: laptops that come back join the last cohort, and
+// fail more often than the fleet by their nature. That is not held against the
+// release by itself; that all treated fail more often than their controls is.
+func TestWhoComesLaterIsNoDraw(t *testing.T) {
+	const n = 8_000_000
+	for joined, halts := range map[bool]bool{false: true, true: false} {
+		var e Evidence
+		for i := range 20 {
+			k := int64(i + 1)
+			e = e.Next(Look{
+				At: time.Duration(i+1) * 10 * time.Second, Joined: joined,
+				Cohorts: []Arm{{Silent: 12 * k, AtRisk: n, AtLeast: n}, {Silent: 9 * k, AtRisk: n / 100, AtLeast: n / 100}},
+				Control: Arm{Silent: 240 * k, AtRisk: n, AtLeast: n},
+			})
+		}
+		if got := e.Log() >= math.Log(1e4); got != halts {
+			t.Errorf("joined %v: log e-value %.1f", joined, e.Log())
+		}
+	}
+}
+
 // TestProportionsAreWorthOneWithoutAFault enumerates two batches.
 func TestProportionsAreWorthOneWithoutAFault(t *testing.T) {
 	for _, p := range []float64{0.02, 0.3, 0.7} {

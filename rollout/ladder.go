@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"math"
+	"slices"
 
 	"github.com/headgate/headgate/health"
 )
@@ -118,6 +119,9 @@ func (p planner) with(gates int) []int64 {
 		next := p.round(gates, total)
 		if next == nil {
 			return nil
+		}
+		if slices.Equal(next, total) {
+			break
 		}
 		total = next
 	}

@@ -65,6 +65,8 @@ func (s Snapshot) newPacing(now time.Time) *pacing {
 	for _, c := range p.o.Cohorts {
 		look.Cohorts = append(look.Cohorts, c.Arm)
 	}
+	p.n.Target = int64(math.Floor(float64(s.Control.Fit) * (1 - p.b.Holdback) * (1 - p.o.HaltedShare)))
+	look.Joined = s.Pace.Ceiling >= p.n.Target
 	p.k.Evidence = p.k.Evidence.Next(look)
 	if p.b.Segments {
 		p.k.Cells = p.o.mostFailed(health.NextCells(p.k.Cells, p.o.Cells, p.k.Evidence.Started))
@@ -76,11 +78,9 @@ func (s Snapshot) newPacing(now time.Time) *pacing {
 	for _, c := range p.o.Cohorts {
 		slow, measured = slow+c.Slow, measured+c.Measured
 	}
-	p.n = Numbers{
-		LogE: p.k.Evidence.Log(), LogHalt: -math.Log(p.b.alphaFailures()),
-		LogSlow: health.LogExceedance(slow, measured), LogHaltSlow: -math.Log(p.b.alphaSlow()), GatesUsed: s.Pace.Rung,
-	}
-	p.n.Target = int64(math.Floor(float64(s.Control.Fit) * (1 - p.b.Holdback) * (1 - p.o.HaltedShare)))
+	p.n.LogE, p.n.LogHalt = p.k.Evidence.Log(), -math.Log(p.b.alphaFailures())
+	p.n.LogSlow, p.n.LogHaltSlow = health.LogExceedance(slow, measured), -math.Log(p.b.alphaSlow())
+	p.n.GatesUsed = s.Pace.Rung
 	p.bounds()
 	return p
 }

@@ -90,7 +90,7 @@ func (b *budgeted) observe(w *run, now time.Time) {
 	o.Coverage = b.cohort(w, coverage)
 	o.Coverage.ByAge = nil
 	failed += w.failed[coverage][0] + w.failed[coverage][1]
-	controls := int64(max(w.f.Size-w.exposed(), w.f.Size-w.reachable()) * (1 - w.union))
+	controls := int64(w.controls())
 	o.Control = health.Arm{Harmed: int64(w.control[0]), Silent: int64(w.control[1]), AtRisk: controls, AtLeast: controls}
 	o.HaltedShare = w.union
 	if b.s.Policy.Budget.Segments {
@@ -99,19 +99,15 @@ func (b *budgeted) observe(w *run, now time.Time) {
 	proven := min(max(0, exposed-int64(failed)), int64(w.atAll(w.ch.Age)))
 	b.s.Observed = &o
 	b.s.Counts = health.Counts{Exposed: exposed, Proven: proven, Open: exposed - proven}
-	b.s.Control = health.Control{Fit: int64(w.f.Size), Online: int64(w.f.Size), Unexposed: controls, Heard: controls}
+	b.s.Control = health.Control{Fit: int64(w.f.Size), Online: int64(w.f.Size - w.presence.absent()), Unexposed: controls, Heard: controls}
 }
 
 func (b *budgeted) cohort(w *run, k int) rollout.Cohort {
-	part := 0.0
-	if w.granted[k] > 0 {
-		part = w.kept[k] / w.granted[k]
-	}
 	c := rollout.Cohort{
 		Granted: int64(w.granted[k]), Size: int64(math.Ceil(w.kept[k])), Last: epoch.Add(time.Duration(w.last[k]) * time.Duration(second) * time.Second),
 		Arm: health.Arm{
 			Harmed: int64(w.failed[k][0]), Silent: int64(w.failed[k][1]),
-			AtRisk: int64(math.Ceil(w.at(k, w.ch.Lag-1) * part)), AtLeast: int64(w.at(k, w.ch.Age-1) * part),
+			AtRisk: int64(math.Ceil(w.atRisk(k, w.ch.Lag-1))), AtLeast: int64(w.atRisk(k, w.ch.Age-1)),
 		},
 		Slow: int64(w.vitals[k][0]), Measured: int64(w.vitals[k][1]),
 	}
@@ -154,10 +150,10 @@ func (c cellCounts) looks(w *run, last []health.CellLook) []health.CellLook {
 	if w.t > cellTicks && w.t%6 != 0 {
 		return last
 	}
-	treated, controls := 0.0, (w.f.Size-w.exposed())*(1-w.union)
+	treated, controls := 0.0, w.controls()
 	exposed := 0.0
 	for k := range cohorts - 1 {
-		treated += w.at(k, w.ch.Lag-1)
+		treated += w.at(k, w.ch.Lag-1) * w.presence.part(w, k)
 		exposed += w.granted[k]
 	}
 	coverAt := 0.0

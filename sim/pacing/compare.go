@@ -57,6 +57,7 @@ func Rivals() []Policy {
 		of("long-bake-4h", rival{rings: []float64{0.001, 0.01, 0.1, 1}, bake: 4 * 3600, stop: doubled}),
 		of("exponential-abort-10%", rival{rate: 1000, grow: true, stop: timeouts}),
 		of("exponential-capped-1000/min", rival{rate: 1000, stop: timeouts}),
+		of("group-budgets-1%", rival{absent: 0.01, stop: never}),
 		of("global-gate-1h", rival{rings: []float64{0.001, 0.01, 0.1, 0.5, 1}, bake: 3600, stop: fourSigma}),
 	}
 }

@@ -12,9 +12,12 @@ type Fault struct {
 	Median, Spread float64
 	Silent         float64 // part of the failures that never report
 	Slow           bool    // 6.5 % instead of 5 % exceed the controls' 95th percentile
-	// What the world does: 30 % of a 6 % region drop off the network in both arms;
+	// What the world does: 30 % of a region with some 6 % drop off the network;
 	// the control plane is dead for ten minutes; the baseline wanders.
 	Outage, Dead, Noise bool
+	// Outages are correlated, three an hour; Diurnal lets laptops come and go by the
+	// hour, and Returning confines the fault to those that were away at the start.
+	Outages, Diurnal, Returning bool
 	// Until ends the simulation early, in ticks; 0 is 30 h.
 	Until int
 }
@@ -26,6 +29,8 @@ func Faults() []Fault {
 		{Name: "good-outage", Outage: true},
 		{Name: "good-dead-server", Dead: true},
 		{Name: "good-noise", Noise: true},
+		{Name: "good-outages", Outages: true},
+		{Name: "good-diurnal", Diurnal: true},
 		{Name: "kill-all", Kills: 1, Silent: 1},
 		{Name: "crash-0.1%", Kills: 0.001},
 		{Name: "kill-segment-0.5%", Share: 0.005, Kills: 1, Silent: 1},
@@ -35,6 +40,7 @@ func Faults() []Fault {
 		{Name: "slow", Slow: true},
 		{Name: "hang-2%-10min", Kills: 0.02, Median: 600, Spread: 0.8, Silent: 1},
 		{Name: "half-of-each-pair", Kills: 0.5, Silent: 1},
+		{Name: "kill-returning", Kills: 1, Silent: 1, Diurnal: true, Returning: true, Until: 4320},
 	}
 }
 

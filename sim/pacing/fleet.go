@@ -22,9 +22,10 @@ import (
 var cardinality = [7]int{40, 3, 12, 24, 60, 30, 3000}
 
 const (
-	technical  = 6
-	perProfile = 7 + technical*(technical-1)/2 // cells of one endpoint
-	leastCell  = 500                           // endpoints; smaller cells are not tested
+	technical   = 6
+	regionLabel = 3
+	perProfile  = 7 + technical*(technical-1)/2 // cells of one endpoint
+	leastCell   = 500                           // endpoints; smaller cells are not tested
 )
 
 // profile is one endpoint's label values.
@@ -45,6 +46,7 @@ type Fleet struct {
 	Tested   []float64 // share of the fleet by tested cell
 	inverse  []int32   // cell of a tested index
 	sample   []profile // for the size of unions
+	regions  []float64 // share of the fleet
 	failing  [][]int32 // tested cells of endpoints drawn by baseline hazard
 	coverage []cover
 }
@@ -93,6 +95,10 @@ func NewFleet(n int64, coverage int64) *Fleet {
 	}
 	f.layout()
 	f.measure(r)
+	f.regions = make([]float64, cardinality[regionLabel])
+	for _, p := range f.sample {
+		f.regions[p[regionLabel]] += 1 / float64(len(f.sample))
+	}
 	for range 100_000 {
 		f.failing = append(f.failing, f.cells(f.drawFailing(r), nil))
 	}
@@ -229,6 +235,16 @@ func (f *Fleet) near(want float64, r *rand.Rand) int32 {
 	}
 }
 
+// regionOf is the region whose share is closest to want.
+func (f *Fleet) regionOf(want float64) (best int) {
+	for i, share := range f.regions {
+		if math.Abs(share-want) < math.Abs(f.regions[best]-want) {
+			best = i
+		}
+	}
+	return best
+}
+
 // union is the share of the fleet that lies in any of the segments.
 func (f *Fleet) union(ks []key) float64 {
 	n := 0.0
@@ -252,10 +268,11 @@ func (f *Fleet) cover(n int, r *rand.Rand) cover {
 		worth[i] = fleet.Worth(share, beside, health.Enough)
 	}
 	c := cover{count: map[int32]float64{}}
+	has := make([]int, len(f.Tested))
 	buf := make([]int32, 0, perProfile)
 	gain := func(p profile) (g float64) {
 		for _, x := range f.cells(p, buf[:0]) {
-			if k := int(c.count[x]); k < len(worth[x]) {
+			if k := has[x]; k < len(worth[x]) {
 				g += worth[x][k]
 			}
 		}
@@ -273,8 +290,13 @@ func (f *Fleet) cover(n int, r *rand.Rand) cover {
 			}
 			c.members = append(c.members, p)
 			for _, x := range f.cells(p, buf[:0]) {
-				c.count[x]++
+				has[x]++
 			}
+		}
+	}
+	for x, n := range has {
+		if n > 0 {
+			c.count[int32(x)] = float64(n)
 		}
 	}
 	return c

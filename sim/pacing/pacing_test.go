@@ -107,9 +107,10 @@ func TestABadSegmentIsHaltedAlone(t *testing.T) {
 	}
 }
 
-// TestWhatTheWorldDoesIsNotTheReleasesFault: outage, dead control plane, noise.
+// TestWhatTheWorldDoesIsNotTheReleasesFault: outage, dead
+// control plane, noise, laptops that come and go.
 func TestWhatTheWorldDoesIsNotTheReleasesFault(t *testing.T) {
-	for _, name := range []string{"good-outage", "good-dead-server", "good-noise"} {
+	for _, name := range []string{"good-outage", "good-dead-server", "good-noise", "good-outages", "good-diurnal"} {
 		if r := preset(t, "flash-1").Play(large(), fault(t, name), 5); r.Halted || r.Segment || r.T99 == 0 {
 			t.Errorf("%s: %+v", name, r)
 		}

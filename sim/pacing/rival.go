@@ -10,6 +10,7 @@ type rival struct {
 	success float64   // advance at this share of reported success instead of a bake
 	rate    float64   // endpoints a minute
 	grow    bool      // double the rate for each 1000 more successes
+	absent  float64   // part of each group that may be unready at a time
 	stop    func(r *rival, w *run) bool
 
 	stage, reached int
@@ -28,6 +29,8 @@ func (r *rival) decide(w *run) orders {
 		return orders{halt: true}
 	}
 	switch {
+	case r.absent > 0:
+		r.groups(w)
 	case r.rate > 0:
 		r.ramp(w)
 	case len(r.rings) > 0:
@@ -47,6 +50,14 @@ func (r *rival) ramp(w *run) {
 		}
 	}
 	r.target += r.rate * second / 60
+}
+
+// groups goes on in every group as endpoints report ready: what is granted and
+// not ready, dead ones included, is at most a part of the group. All groups are
+// alike in the end, so that they are played as one.
+func (r *rival) groups(w *run) {
+	ready := w.atAll(w.ch.Age) - w.seen.silent1 // who crashed restarts, and is ready
+	r.target = max(r.target, ready+math.Floor(r.absent*w.reachable()))
 }
 
 func (r *rival) ring(w *run) {
@@ -72,6 +83,9 @@ func (r *rival) ring(w *run) {
 
 // byHand: people revert 78 minutes after harm passes 1000, as on 19 July 2024.
 func byHand(r *rival, w *run) bool { return r.bigAt >= 0 && w.t >= r.bigAt+78*6 }
+
+// never does not stop: what is not ready keeps its place.
+func never(*rival, *run) bool { return false }
 
 // reports stops at 5 % reported failures, looked at every five minutes. Silence
 // is missing data.

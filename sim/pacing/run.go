@@ -89,9 +89,12 @@ type run struct {
 	last    [cohorts]int     // tick of the youngest grant
 	fast    float64          // reachable endpoints not granted yet
 	slow    float64
-	covered cover
-	doomed  key
-	share   float64 // of the doomed segment
+	// Who is there, and the outages to come.
+	presence presence
+	dropping []outage
+	covered  cover
+	doomed   key
+	share    float64 // of the doomed segment
 
 	due     map[int]*tally
 	early   map[int][2]float64 // failures within the first outcome's window
@@ -144,11 +147,18 @@ func play(f *Fleet, p pacer, fault Fault, ch Channel, seed uint64, trace bool) R
 	}
 	w.fast = math.Floor(w.reachable() * 0.99)
 	w.slow = w.reachable() - w.fast
+	w.dropping = fault.outages(w)
+	if fault.Diurnal {
+		w.presence.begin(w)
+	}
 	end := fault.Until
 	if end == 0 {
 		end = horizon
 	}
 	for ; w.t < end; w.t++ {
+		if fault.Diurnal {
+			w.presence.move(w)
+		}
 		dead := fault.Dead && w.t >= 12 && w.t < 72
 		if w.haltAt < 0 && !dead {
 			w.obey(p.decide(w))
@@ -166,7 +176,7 @@ func play(f *Fleet, p pacer, fault Fault, ch Channel, seed uint64, trace bool) R
 	}
 	w.res.Excluded = w.union
 	if !w.res.Halted {
-		w.res.Protected = max(0, w.exposed()-w.res.Harmed) / w.reachable()
+		w.res.Protected = max(0, w.exposed()-w.res.Harmed) / (w.reachable() - w.presence.gone)
 		w.res.Held = w.res.T99 == 0
 	}
 	if fault.Slow {
@@ -201,7 +211,7 @@ func (w *run) obey(o orders) {
 	}
 	random := w.exposed() - w.granted[coverage]
 	n := math.Floor(max(0, min(o.random, w.reachable()*(1-w.union)-w.granted[coverage])-random))
-	fast := min(n, w.fast, math.Ceil(w.reachable()*0.99/float64(w.ch.Poll)))
+	fast := min(n, max(0, w.fast-w.presence.gone), math.Ceil(w.reachable()*0.99/float64(w.ch.Poll)))
 	slow := min(n-fast, w.slow, math.Ceil(w.reachable()*0.01/float64(5*w.ch.Poll)))
 	w.fast, w.slow = w.fast-fast, w.slow-slow
 	if n = fast + slow; n > 0 {
@@ -234,10 +244,16 @@ func (w *run) grant(cohort int, in, out float64) {
 	w.granted[cohort] += in + out
 	w.kept[cohort] += in + out
 	w.last[cohort] = w.t
-	b := &batch{t: w.t, cohort: cohort, in: w.binomial(in, w.fault.Kills), out: w.binomial(out, w.fault.Kills)}
-	if w.fault.Share > 0 {
-		b.out = 0
+	doomedIn, doomedOut := in, out
+	if w.fault.Diurnal {
+		if returned := w.presence.grant(w, cohort, in+out); w.fault.Returning {
+			doomedIn, doomedOut = 0, returned
+		}
 	}
+	if w.fault.Share > 0 {
+		doomedOut = 0
+	}
+	b := &batch{t: w.t, cohort: cohort, in: w.binomial(doomedIn, w.fault.Kills), out: w.binomial(doomedOut, w.fault.Kills)}
 	if b.in+b.out > 0 {
 		w.batches = append(w.batches, b)
 	}
@@ -285,7 +301,7 @@ func (w *run) progress() {
 	if w.haltAt >= 0 {
 		return
 	}
-	share := w.exposed() / (w.reachable() * (1 - w.union))
+	share := w.exposed() / (w.reachable()*(1-w.union) - w.presence.gone)
 	now := (float64(w.t)*second + 15) / 60
 	for _, m := range []struct {
 		at   float64
@@ -306,6 +322,15 @@ func (w *run) at(cohort, lag int) float64 {
 		return 0
 	}
 	return w.grants[w.t-lag][cohort]
+}
+
+// atRisk is the same of those that are there and in no halted segment.
+func (w *run) atRisk(cohort, lag int) float64 {
+	n := w.at(cohort, lag)
+	if n == 0 {
+		return 0
+	}
+	return n * w.kept[cohort] / w.granted[cohort] * w.presence.part(w, cohort)
 }
 
 func (w *run) atAll(lag int) (n float64) {

@@ -117,13 +117,10 @@ func (w *run) observe() {
 		w.drift = 0.995*w.drift + 0.06*w.r.NormFloat64()
 	}
 	rate := math.Exp(w.drift)
-	kept := 1 - w.union
-	controls := max(w.f.Size-w.exposed(), w.f.Size-w.reachable()) * kept
-	out := 0.0
-	if w.fault.Outage && w.t == 15 {
-		out = 0.06 * 0.3
-	}
-	n := [2]float64{w.poisson(controls * crashRate * second * rate), w.poisson(controls*quietRate*second*rate) + w.poisson(controls*out)}
+	controls := w.controls()
+	w.drop(controls)
+	n := [2]float64{w.poisson(controls * crashRate * second * rate), w.poisson(controls*quietRate*second*rate) + w.presence.silentControls*(1-w.union)}
+	n[1] = math.Floor(n[1])
 	w.control[0] += n[0]
 	w.control[1] += n[1]
 	w.cells.control(w, n[0]+n[1])
@@ -134,12 +131,11 @@ func (w *run) observe() {
 	delete(w.due, w.t)
 	all := 0.0
 	for k := range cohorts {
-		part := 1.0
-		if w.granted[k] > 0 {
-			part = w.kept[k] / w.granted[k]
+		a := w.atRisk(k, w.ch.Lag)
+		base := [2]float64{w.poisson(a * crashRate * second * rate), w.poisson(a * quietRate * second * rate)}
+		if w.granted[k] > 0 { // of those who could be seen silent by now
+			base[1] += w.binomial(w.presence.silent[k], w.at(k, w.ch.Lag)/w.granted[k]*w.kept[k]/w.granted[k])
 		}
-		a := w.at(k, w.ch.Lag) * part
-		base := [2]float64{w.poisson(a * crashRate * second * rate), w.poisson(a*quietRate*second*rate) + w.poisson(a*out)}
 		for channel := range base {
 			in, elsewhere := due[k][channel][0], due[k][channel][1]
 			if w.spared {
