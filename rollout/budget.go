@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/headgate/headgate/health"
@@ -34,8 +35,8 @@ type Budget struct {
 	MaxSegment  float64 `json:"max_segment"`
 	MaxExcluded float64 `json:"max_excluded"`
 	// SlowShare is the part of the fleet that the release may slow down, in vitals
-	// beyond the controls' 95th percentile, and at least LeastSlow endpoints; 0 is
-	// not to judge vitals.
+	// beyond the controls' 95th percentile, and at least LeastSlow endpoints or what
+	// a fifth of the fleet can show; 0 is not to judge vitals.
 	SlowShare float64 `json:"slow_share"`
 	// Holdback is the part of the fleet that stays control until the finish.
 	Holdback float64 `json:"holdback"`
@@ -60,6 +61,13 @@ const LeastHarm = 30
 // LeastSlow is the smallest budget of endpoints slowed down: one in twenty
 // exceeds the percentile in any case, and slowness is undone by a revert.
 const LeastSlow = 300
+
+// slowBudget is the vitals' budget in a fleet of n: never less than what a cohort
+// of a fifth of the fleet can show beyond that noise, 4.1·sqrt(0.05·0.95·5·n).
+// With less a good release to some 100,000 endpoints would end in a hold.
+func (b Budget) slowBudget(n int64) float64 {
+	return max(LeastSlow, b.SlowShare*float64(n), 2*math.Sqrt(float64(n)))
+}
 
 // Budget is what the horizon allows in a fleet of n.
 func (h Horizon) Budget(n int64) float64 {

@@ -131,7 +131,7 @@ func (p *pacing) bounds() {
 		p.addBound(b)
 	}
 	if p.b.SlowShare > 0 && p.o.Vitals {
-		b := Bound{Age: "vitals", Budget: max(LeastSlow, p.b.SlowShare*float64(p.s.Control.Fit)), Upper: 1, Cohort: -1}
+		b := Bound{Age: "vitals", Budget: p.b.slowBudget(p.s.Control.Fit), Upper: 1, Cohort: -1}
 		for _, g := range p.k.Gates {
 			if c := p.o.Cohorts[g.Cohort]; g.Horizon == 0 {
 				u := health.UpperExceedance(c.Slow, c.Measured, p.b.delta(g.Cohort, 0))

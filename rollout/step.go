@@ -115,16 +115,23 @@ func (p *pacing) fill(d Decision) Decision {
 
 // step opens the next cohort as far as the budgets pay and the plan asks for.
 func (p *pacing) step(d Decision) Decision {
-	p.plan()
 	now, rung := max(p.s.Pace.Ceiling, p.s.Counts.Exposed), p.s.Pace.Rung+1
 	if rung >= health.MaxCohorts {
 		d.Reasons = append(d.Reasons, Reason{"looks-spent", fmt.Sprintf("%d cohorts have spent all of delta; a person must go on", rung)}, p.ruling())
 		return d
 	}
-	total := p.wanted(now, rung)
-	if total < p.n.Target && float64(total) <= leastStep*float64(now) {
-		d.Reasons = append(d.Reasons, Reason{"budget", p.shortOf(min(leastStep*float64(now), float64(p.n.Target)))}, p.ruling())
+	least := min(leastStep*float64(now), float64(p.n.Target))
+	hold := func() Decision {
+		d.Reasons = append(d.Reasons, Reason{"budget", p.shortOf(least)}, p.ruling())
 		return d
+	}
+	if p.n.Allowed < least {
+		return hold() // no plan is made each second of a wait
+	}
+	p.plan()
+	total := p.wanted(now, rung)
+	if total < p.n.Target && float64(total) <= least {
+		return hold()
 	}
 	cover := p.s.Pace.Cover
 	if l := p.n.Ladder; cover == 0 && total < p.n.Target && len(l) > 1 && 10*total >= 9*l[min(len(l)-1, coverRung(len(l)-1))] {
@@ -138,10 +145,14 @@ func (p *pacing) step(d Decision) Decision {
 // lets one conclude, and that goes by its own size: a rung of the plan from the
 // start, with most of it exposed already, would spend a gate and teach nothing.
 // Where the budgets pay for half of what one gate fewer would ask, or for no plan
-// at all, it is as much as they pay for.
+// at all, it is as much as they pay for; and where another budget than the first
+// horizon's rules, for the plan knows that one only.
 func (p *pacing) wanted(now, rung int64) int64 {
 	paid := int64(min(p.n.Allowed, float64(p.n.Target)))
 	least := max(0, int(p.b.Gates-rung))
+	if least == 0 && p.n.Bounds[0].Allowed >= float64(p.n.Target) {
+		return paid
+	}
 	most := max(least, 1, int(Gates(p.n.Ladder)-rung))
 	for gates := least; gates <= most; gates++ {
 		total := p.n.Target
@@ -152,7 +163,7 @@ func (p *pacing) wanted(now, rung int64) int64 {
 			}
 			total = rest[0]
 		}
-		if total <= paid {
+		if total <= paid && float64(total) > leastStep*float64(now) {
 			return total
 		}
 		if 2*paid >= total {

@@ -123,7 +123,7 @@ func TestWhatTheWorldDoesIsNotTheReleasesFault(t *testing.T) {
 func TestSmallFleetsFinishToo(t *testing.T) {
 	x := fault(t, "good")
 	x.Until = 360
-	for _, n := range []int64{1, 20, 300, 5000, 20_000} {
+	for _, n := range []int64{1, 20, 300, 5000, 20_000, 200_000} {
 		if r := preset(t, "flash-1").Play(NewFleet(n, 0), x, 2); r.Halted || r.T95 == 0 && n >= 100 {
 			t.Errorf("%d endpoints: %+v", n, r)
 		}
