@@ -46,6 +46,7 @@ type client struct {
 	ledger     headgatev1connect.LedgerServiceClient
 	policy     headgatev1connect.PolicyServiceClient
 	repository headgatev1connect.RepositoryServiceClient
+	review     headgatev1connect.ReviewServiceClient
 	rollout    headgatev1connect.RolloutServiceClient
 	cases      headgatev1connect.CaseServiceClient
 	report     headgatev1connect.ReportServiceClient
@@ -79,6 +80,7 @@ func (c *connection) connect() (*client, error) {
 		ledger:     headgatev1connect.NewLedgerServiceClient(h, base),
 		policy:     headgatev1connect.NewPolicyServiceClient(h, base),
 		repository: headgatev1connect.NewRepositoryServiceClient(h, base),
+		review:     headgatev1connect.NewReviewServiceClient(h, base),
 		rollout:    headgatev1connect.NewRolloutServiceClient(h, base),
 		cases:      headgatev1connect.NewCaseServiceClient(h, base),
 		report:     headgatev1connect.NewReportServiceClient(h, base),

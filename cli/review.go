@@ -15,8 +15,8 @@ type Replayed struct {
 }
 
 func (a *app) reviewCommand() *cobra.Command {
-	c := &cobra.Command{Use: "review", Short: "Look back at what was decided"}
-	c.AddCommand(a.reviewReplay())
+	c := &cobra.Command{Use: "review", Short: "Look back at a case, and at what was decided"}
+	c.AddCommand(a.reviewShow(), a.reviewTimeline(), a.reviewExport(), a.reviewCorrect(), a.reviewCheck(), a.reviewReplay())
 	return c
 }
 

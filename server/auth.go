@@ -96,6 +96,8 @@ var access = map[string]who{
 	"/headgate.v1.RepositoryService/NewOnlineKeys":  operator,
 	"/headgate.v1.RepositoryService/PublishRoot":    operator,
 	"/headgate.v1.RepositoryService/PublishTargets": operator,
+	"/headgate.v1.ReviewService/GetReview":          operator,
+	"/headgate.v1.ReviewService/CheckCorrection":    operator,
 	"/headgate.v1.RolloutService/StartRollout":      operator,
 	"/headgate.v1.RolloutService/GetRollout":        operator,
 	"/headgate.v1.RolloutService/ListRollouts":      operator,

@@ -65,22 +65,7 @@ func (s evidenceService) RemoveAttestor(ctx context.Context, req *connect.Reques
 // AttachEvidence implements EvidenceService. A vendor attaches to its own
 // releases; whose signature counts is the operators' to say.
 func (s evidenceService) AttachEvidence(ctx context.Context, req *connect.Request[headgatev1.AttachEvidenceRequest]) (*connect.Response[headgatev1.AttachEvidenceResponse], error) {
-	known, err := s.store.ListAttestors(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var keys []tuf.PublicKey
-	for _, a := range known {
-		if !a.Removed.IsZero() {
-			continue
-		}
-		k, err := tuf.ParsePublic([]byte(a.Public))
-		if err != nil {
-			return nil, fmt.Errorf("key of attestor %s: %w", a.Name, err)
-		}
-		keys = append(keys, k)
-	}
-	st, by, err := attest.Verify(ctx, req.Msg.Envelope, keys)
+	st, by, err := s.verifyEvidence(ctx, req.Msg.Envelope)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +79,26 @@ func (s evidenceService) AttachEvidence(ctx context.Context, req *connect.Reques
 		return nil, err
 	}
 	return connect.NewResponse(&headgatev1.AttachEvidenceResponse{Evidence: evidenceOut(all)}), nil
+}
+
+// verifyEvidence checks an envelope against the attestors that are trusted now.
+func (s *Server) verifyEvidence(ctx context.Context, envelope []byte) (st attest.Statement, keyIDs []string, err error) {
+	known, err := s.store.ListAttestors(ctx)
+	if err != nil {
+		return st, nil, err
+	}
+	var keys []tuf.PublicKey
+	for _, a := range known {
+		if !a.Removed.IsZero() {
+			continue
+		}
+		k, err := tuf.ParsePublic([]byte(a.Public))
+		if err != nil {
+			return st, nil, fmt.Errorf("key of attestor %s: %w", a.Name, err)
+		}
+		keys = append(keys, k)
+	}
+	return attest.Verify(ctx, envelope, keys)
 }
 
 // ListEvidence implements EvidenceService.

@@ -80,6 +80,7 @@ func (s *Server) mountAPI(mux *http.ServeMux) (usual []lane.Route) {
 	mux.Handle(headgatev1connect.NewLedgerServiceHandler(ledgerService{s}, people...))
 	mux.Handle(headgatev1connect.NewPolicyServiceHandler(policyService{s}, people...))
 	mux.Handle(headgatev1connect.NewRepositoryServiceHandler(repositoryService{s}, people...))
+	mux.Handle(headgatev1connect.NewReviewServiceHandler(reviewService{s}, people...))
 	path, rollouts := headgatev1connect.NewRolloutServiceHandler(rolloutService{s}, people...)
 	mux.Handle(path, unhurried(rollouts))
 	return []lane.Route{grant.route(), beacon.route()}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -54,6 +55,16 @@ func (s ladderService) OverrideRung(ctx context.Context, req *connect.Request[he
 		return nil, err
 	}
 	return connect.NewResponse(&headgatev1.OverrideRungResponse{Ladder: out}), nil
+}
+
+// measure tells how far a case is fixed. One that names no affected versions
+// yet is unknown, not fixed.
+func (s *Server) measure(ctx context.Context, id int64, now time.Time) (advisory.Protection, error) {
+	p, err := s.store.Protection(ctx, store.Engine("engine"), id, now)
+	if errors.Is(err, store.ErrState) {
+		return advisory.Protection{}, nil
+	}
+	return p, err
 }
 
 // record adds one fact of the caller's to a case, and shows the ladder after it.

@@ -195,7 +195,7 @@ func (s *Server) wire(ctx context.Context) error {
 		s.metrics.outcomes.WithLabelValues("silent").Add(float64(n))
 		s.decider.Wake()
 	}}
-	s.discloser = &control.Discloser{Cases: s.store, As: store.Engine("engine"), Every: c.DiscloseEvery.Std(), Now: c.Now, Log: c.Log}
+	s.discloser = &control.Discloser{Cases: s.store, As: store.Engine("engine"), Measure: s.measure, Every: c.DiscloseEvery.Std(), Now: c.Now, Log: c.Log}
 	s.requests = control.NewRequests(c.Queue, s.store, c.Now, s.decider.Grain, s.decider.Wake)
 	s.requests.Observe = s.metrics.observeBatch
 	s.enrolments = control.NewEnrolments(c.Queue, s.store, c.Now)

@@ -130,6 +130,17 @@ func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Ro
 	return ro, err
 }
 
+// DownTime is how long the endpoints that a rollout harmed were down, summed.
+func (s *Store) DownTime(ctx context.Context, rollout int64) (down time.Duration, err error) {
+	err = s.inRead(ctx, fmt.Sprintf("sum down time of R-%d", rollout), func(c conn) error {
+		var us int64
+		err := c.row(ctx, `SELECT CAST(COALESCE(SUM(down), 0) AS BIGINT) FROM exposure WHERE rollout = $1`, rollout).Scan(&us)
+		down = time.Duration(us) * time.Microsecond
+		return err
+	})
+	return down, err
+}
+
 // others lists the rollouts of a product that are not superseded.
 func (c conn) others(ctx context.Context, product string) (out []rollout.Other, err error) {
 	rows, err := c.rows(ctx, `SELECT id, version, state FROM rollout WHERE product = $1 AND state <> 'superseded' ORDER BY id`, product)
