@@ -164,6 +164,7 @@ func (a *app) simulated(ctx context.Context, s simulation, p rollout.Policy, l r
 	if err != nil {
 		return nil, err
 	}
+	p.Signals = nil // a simulation has no outside
 	_, rows, err := a.play(ctx, s, []pacing.Policy{pacing.Ours(p)}, faults)
 	if err != nil {
 		return nil, err

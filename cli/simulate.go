@@ -139,6 +139,7 @@ func pickPolicies(list string) (out []pacing.Policy, err error) {
 		if p.Budget == nil {
 			return nil, fmt.Errorf("policy %s has no budget: only policies with one, and rivals, are simulated", name)
 		}
+		p.Signals = nil // a simulation has no outside
 		out = append(out, pacing.Ours(p))
 	}
 	return out, nil

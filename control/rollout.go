@@ -36,6 +36,8 @@ type Decider struct {
 	// Observe, if set, is told of each look: the rollout after it, and whether the
 	// decision was news.
 	Observe func(r store.Rollout, d rollout.Decision, news bool)
+	// Signals, if set, are the newest readings of a rollout's signals.
+	Signals func(id int64) []rollout.Reading
 	// Forget, if set, is told of rollouts that will not be looked at again.
 	Forget func(id int64)
 
@@ -166,6 +168,9 @@ func (d *Decider) decide(ctx context.Context, id int64) error {
 	}
 	if err := d.letWaitingPass(ctx, snap, now); err != nil {
 		return fmt.Errorf("decide R-%d: %w", id, err)
+	}
+	if d.Signals != nil {
+		snap.Signals = d.Signals(id)
 	}
 	atRisk(&snap)
 	if err := d.segment(ctx, &snap); err != nil {

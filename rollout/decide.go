@@ -25,6 +25,10 @@ func Decide(s Snapshot, now time.Time) (Decision, error) {
 	case Halted, Reverted, Superseded:
 		return s.stay(Hold, Reason{string(s.State), "only people move a rollout that is " + string(s.State)}), nil
 	}
+	halt, hold := s.signals(now)
+	if halt != nil {
+		return s.stop(*halt), nil
+	}
 	if s.Policy.Budget != nil {
 		return s.decideBudget(now), nil
 	}
@@ -46,6 +50,9 @@ func Decide(s Snapshot, now time.Time) (Decision, error) {
 	}
 	if s.State == Finished {
 		return s.watch(now), nil
+	}
+	if len(hold) > 0 {
+		return s.holdForSignals(hold), nil
 	}
 	return s.progress(now), nil
 }
@@ -87,6 +94,9 @@ func (s Snapshot) check() error {
 		if err := c.Check(); err != nil {
 			return bad("segment "+name, err)
 		}
+	}
+	if err := s.checkSignals(); err != nil {
+		return bad("signals", err)
 	}
 	c := s.Control
 	if min(c.Fit, c.Deferred, c.Online, c.Unexposed, c.Heard, c.Gone, s.PreflightFailed, s.Reverted, s.Pace.QuietUntil, s.Pace.AcceptedHarm, s.Pace.AcceptedRefusals, s.Pace.Rung, s.Pace.Window, s.Pace.Ceiling) < 0 {

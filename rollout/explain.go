@@ -42,6 +42,9 @@ var changes = map[string]string{
 	"rung-proven":           "more harm than the limit before the rung was proven",
 	"no-endpoints":          "an endpoint that runs the product",
 	"all-deferred":          "time, or what the tenants ask: see headgate tenant limits show",
+	"signal-breached":       "a signal on the good side of its threshold; a halt, two people who resume it when it is",
+	"signal-pending":        "a signal on the good side of its threshold; if it stays bad, what the policy says then",
+	"signal-missing":        "an answer to the signal's query: what is not known does not pass",
 	"no-observations":       "a server that observes what the budget needs",
 	"reverting":             "the exposed endpoints that are not back yet report that they are",
 	"all-back":              "nothing: the rollout is over",
@@ -55,6 +58,9 @@ func Explain(s Snapshot, d Decision) Explanation {
 		fmt.Sprintf("%d exposed: %d proven, %d harmed, %d silent, %d open; %d may be exposed, %d at once without proof", c.Exposed, c.Proven, c.Harmed, c.Silent, c.Open, s.Pace.Ceiling, s.Pace.Window),
 		fmt.Sprintf("%d endpoints fit; %d of %d controls heard from, %d gone without goodbye", s.Control.Fit, s.Control.Heard, s.Control.Unexposed, s.Control.Gone),
 	}}
+	for _, r := range s.Signals {
+		e.Known = append(e.Known, r.known())
+	}
 	if n := s.Control.Deferred; n > 0 {
 		e.Known = append(e.Known, fmt.Sprintf("%d endpoints besides are kept from it by their tenants' limits", n))
 	}
@@ -82,6 +88,18 @@ func Explain(s Snapshot, d Decision) Explanation {
 		e.Gates = fmt.Sprintf("%d used / %d any policy needs", n.GatesUsed, limit)
 	}
 	return e
+}
+
+// known is what a signal's query answered.
+func (r Reading) known() string {
+	if r.Error != "" || len(r.Series) == 0 {
+		return fmt.Sprintf("signal %s: nothing was read: %s", r.Name, r.Error)
+	}
+	text := "signal " + r.Name + ":"
+	for _, x := range r.Series {
+		text += fmt.Sprintf(" %s%.4g (%.4g to %.4g in %d samples)", lead(x.Labels), x.Latest, x.Least, x.Most, x.Samples)
+	}
+	return text
 }
 
 // known is what was observed, a line for each group that shows anything.

@@ -54,6 +54,13 @@ var fields = []Field{
 	{"budget.slow_share", "the share of the fleet that the release may slow down beyond the controls' 95th percentile; 0 is not to judge"},
 	{"budget.holdback", "the share of the fleet that stays control until the finish"},
 	{"budget.baseline", "the share of healthy endpoints that fail by the first horizon all the same; plans the cohorts, judges nothing"},
+	{"signals", "things outside that the rollout looks at, in the server's Prometheus; what cannot be read holds it"},
+	{"signals[].name", "what people call it"},
+	{"signals[].query", "PromQL; $product, $version and $rollout stand for the rollout's own; each series of the result is judged"},
+	{"signals[].is", "above or below: the side of the threshold on which it is bad"},
+	{"signals[].threshold", "the bound, in the query's unit; on it is not bad"},
+	{"signals[].for", "how long without a break it must be bad, up to 24h; until then it holds; left out is at once"},
+	{"signals[].then", "halt or hold"},
 	{"emergency", "what the policy may do where a hole is exploited"},
 	{"emergency.overrides", "what it overrides of tenants' limits where the tenant says emergency: follow; a list of defer and window"},
 	{"emergency.operators", "how many operators it takes to switch a running rollout to an emergency's policy: 1 or 2; left out is 2"},
@@ -84,7 +91,7 @@ func (d Declared) check() (field string, err error) {
 
 // spans are the fields that hold a length of time: package json does not say
 // which one an unreadable text stood in.
-var spans = []string{"probation", "grant_ttl", "grace", "fill_timeout", "poll", "beacon", "ages", "budget.horizons[].age"}
+var spans = []string{"probation", "grant_ttl", "grace", "fill_timeout", "poll", "beacon", "ages", "budget.horizons[].age", "signals[].for"}
 
 // misread finds the field whose length of time cannot be read, "" if none.
 func misread(document []byte) (field string) {

@@ -54,6 +54,9 @@ func (p *pacing) verdict() Decision {
 	if finding.Verdict == health.Unknown {
 		return s.holdForEvidence(finding, p.now)
 	}
+	if _, hold := s.signals(p.now); len(hold) > 0 && s.State != Finished {
+		return s.holdForSignals(hold)
+	}
 	return p.progress()
 }
 

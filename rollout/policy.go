@@ -65,6 +65,8 @@ type Policy struct {
 	// Budget, if set, paces the rollout by evidence instead of by the ladder, growth
 	// and harm limits above. It is not for use with canaries, who are not random.
 	Budget *Budget `json:"budget,omitempty"`
+	// Signals are looked at outside, in a Prometheus.
+	Signals []Signal `json:"signals,omitempty"`
 	// Emergency says what the policy may do where a hole is exploited; nil is nothing.
 	Emergency *Emergency `json:"emergency,omitempty"`
 	// Declared is what the author promises; headgate policy check compares.
@@ -166,6 +168,9 @@ func (p Policy) checkParts() (field string, err error) {
 		if field, err := p.Declared.check(); err != nil {
 			return "declared." + field, err
 		}
+	}
+	if field, err := checkSignals(p.Signals); err != nil {
+		return "signals" + field, err
 	}
 	if p.Emergency != nil {
 		if field, err := p.Emergency.check(); err != nil {

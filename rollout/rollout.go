@@ -128,6 +128,8 @@ type Snapshot struct {
 	// Reverted counts exposed endpoints that are known not to run the release any
 	// more: by order or by themselves.
 	Reverted int64 `json:"reverted"`
+	// Signals are what the policy's queries answered last.
+	Signals []Reading `json:"signals,omitempty"`
 	// Observed is what a policy with a budget must know; without it such a rollout
 	// holds.
 	Observed *Observed `json:"observed,omitempty"`

@@ -71,6 +71,15 @@ type Config struct {
 	// OutgoingMail is how the server sends mail. Default: it sends none.
 	OutgoingMail *OutgoingMail `json:"outgoing_mail,omitempty"`
 
+	// Prometheus is the URL of a Prometheus, such as "http://127.0.0.1:9090", in which
+	// policies' signals are looked up; without it policies with signals are refused.
+	Prometheus string `json:"prometheus,omitempty"`
+	// PrometheusCredentialsFile names a file that holds the Authorization header for
+	// it in one line: "Bearer TOKEN" or "Basic BASE64".
+	PrometheusCredentialsFile string `json:"prometheus_credentials_file,omitempty"`
+	// SignalsEvery is how often signals are read. Default 5s.
+	SignalsEvery span.Duration `json:"signals_every,omitzero"`
+
 	// Log takes the log; nil discards it.
 	Log *slog.Logger `json:"-"`
 	// Now is the server's clock; nil is time.Now.
@@ -126,6 +135,7 @@ func (c Config) complete() (Config, error) {
 	or(&c.DiscloseEvery, span.Duration(10*time.Second))
 	or(&c.CheckpointEvery, span.Duration(time.Minute))
 	or(&c.TimestampLife, span.Duration(24*time.Hour))
+	or(&c.SignalsEvery, span.Duration(5*time.Second))
 	or(&c.Queue, 8192)
 	or(&c.MaxArtifact, 1<<30)
 	or(&c.StopGrace, span.Duration(10*time.Second))
@@ -138,10 +148,13 @@ func (c Config) complete() (Config, error) {
 	for _, d := range []struct {
 		name string
 		v    span.Duration
-	}{{"poll", c.Poll}, {"beacon", c.Beacon}, {"decide_every", c.DecideEvery}, {"disclose_every", c.DiscloseEvery}, {"checkpoint_every", c.CheckpointEvery}, {"timestamp_life", c.TimestampLife}, {"stop_grace", c.StopGrace}} {
+	}{{"poll", c.Poll}, {"beacon", c.Beacon}, {"decide_every", c.DecideEvery}, {"disclose_every", c.DiscloseEvery}, {"checkpoint_every", c.CheckpointEvery}, {"timestamp_life", c.TimestampLife}, {"stop_grace", c.StopGrace}, {"signals_every", c.SignalsEvery}} {
 		if d.v.Std() < 10*time.Millisecond {
 			return c, fmt.Errorf("configuration: %s: %s is less than 10ms", d.name, d.v)
 		}
+	}
+	if c.SignalsEvery.Std() > rollout.MaxSignalAge/2 {
+		return c, fmt.Errorf("configuration: signals_every: %s; want at most %s, or readings are too old", c.SignalsEvery, rollout.MaxSignalAge/2)
 	}
 	if c.Queue < 1 || c.MaxArtifact < 1 || c.MaxArtifact > 1<<30 {
 		return c, fmt.Errorf("configuration: queue %d, max_artifact %d: want at least 1, and at most 1 GiB for max_artifact", c.Queue, c.MaxArtifact)

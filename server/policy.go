@@ -45,7 +45,12 @@ func (s *Server) readPolicy(text string) (rollout.Policy, error) {
 }
 
 // canFollow refuses a policy that asks for what this server does not have.
-func (s *Server) canFollow(p rollout.Policy) error { return checkObserved(p) }
+func (s *Server) canFollow(p rollout.Policy) error {
+	if len(p.Signals) > 0 && s.prometheus == nil {
+		return fmt.Errorf("policy %q: signals: this server has no prometheus configured in which to look them up: %w", p.Name, rollout.ErrInvalid)
+	}
+	return checkObserved(p)
+}
 
 // ListPolicies implements PolicyService.
 func (s policyService) ListPolicies(ctx context.Context, _ *connect.Request[headgatev1.ListPoliciesRequest]) (*connect.Response[headgatev1.ListPoliciesResponse], error) {

@@ -47,10 +47,12 @@ type Server struct {
 	cfg        Config
 	cert       tls.Certificate
 	keys       keys
+	prometheus *promClient // nil if none is configured
 	store      *store.Store
 	decider    *control.Decider
 	sweeper    *control.Sweeper
 	discloser  *control.Discloser
+	signals    *control.Signals
 	requests   *control.Requests
 	enrolments *control.Collector[store.Enrolment, store.EnrolAnswer]
 	publisher  *control.Publisher
@@ -93,6 +95,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, metrics: newMetrics(), skews: newSkews(), clocks: psirt.DefaultClocks(), served: make(chan error, 1)}
 	if s.keys, err = loadKeys(filepath.Join(cfg.Data, "keys"), cfg.Log); err != nil {
+		return nil, err
+	}
+	if s.prometheus, err = newPrometheus(cfg); err != nil {
 		return nil, err
 	}
 	if !cfg.InsecureHTTP {
@@ -142,6 +147,9 @@ func (s *Server) Start(ctx context.Context) (err error) {
 	s.loops.Go(func() { s.decider.Run(loops) })
 	s.loops.Go(func() { s.sweeper.Run(loops) })
 	s.loops.Go(func() { s.discloser.Run(loops) })
+	if s.signals.Querier != nil {
+		s.loops.Go(func() { s.signals.Run(loops) })
+	}
 	s.loops.Go(func() { s.files.run(loops) })
 	if err := s.openDoor(loops); err != nil {
 		return err
@@ -190,7 +198,11 @@ func (s *Server) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.decider = &control.Decider{Rollouts: s.store, Every: c.DecideEvery.Std(), Publish: s.jobs.EnqueuePublish, Now: c.Now, Log: c.Log, Observe: s.metrics.observeDecision, Forget: s.metrics.forget}
+	s.signals = &control.Signals{Rollouts: s.store, Every: c.SignalsEvery.Std(), Now: c.Now, Log: c.Log, Read: func() { s.decider.Wake() }}
+	if s.prometheus != nil {
+		s.signals.Querier = s.prometheus
+	}
+	s.decider = &control.Decider{Signals: s.signals.Kept, Rollouts: s.store, Every: c.DecideEvery.Std(), Publish: s.jobs.EnqueuePublish, Now: c.Now, Log: c.Log, Observe: s.metrics.observeDecision, Forget: s.metrics.forget}
 	s.sweeper = &control.Sweeper{Silences: s.store, Every: c.DecideEvery.Std(), Now: c.Now, Log: c.Log, Swept: func(n int) {
 		s.metrics.outcomes.WithLabelValues("silent").Add(float64(n))
 		s.decider.Wake()
