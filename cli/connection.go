@@ -50,6 +50,7 @@ type client struct {
 	rollout    headgatev1connect.RolloutServiceClient
 	cases      headgatev1connect.CaseServiceClient
 	report     headgatev1connect.ReportServiceClient
+	notice     headgatev1connect.NoticeServiceClient
 }
 
 // connect makes a client. It sends nothing yet.
@@ -84,6 +85,7 @@ func (c *connection) connect() (*client, error) {
 		rollout:    headgatev1connect.NewRolloutServiceClient(h, base),
 		cases:      headgatev1connect.NewCaseServiceClient(h, base),
 		report:     headgatev1connect.NewReportServiceClient(h, base),
+		notice:     headgatev1connect.NewNoticeServiceClient(h, base),
 	}, nil
 }
 

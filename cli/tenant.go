@@ -10,7 +10,7 @@ import (
 
 func (a *app) tenantCommand() *cobra.Command {
 	return group("tenant", "Customers: they own endpoints and set their own limits",
-		a.tenantAdd(), a.tenantList(), a.tenantSet("pause", true), a.tenantSet("resume", false), a.tenantToken(), a.tenantLimits())
+		a.tenantAdd(), a.tenantList(), a.tenantSet("pause", true), a.tenantSet("resume", false), a.tenantToken(), a.tenantLimits(), a.contactCommand(), a.tenantFeed())
 }
 
 func (a *app) showTenants(msg any, tenants ...*headgatev1.Tenant) error {

@@ -36,36 +36,49 @@ type StepProgress struct {
 	Verified time.Time
 }
 
+// Tally counts the notice's resources whose check passed last, failed last, and
+// never reported.
+func (p StepProgress) Tally(resources []Resource) (passed, failed, unknown int64) {
+	n, _ := p.tally(resources)
+	return n[0], n[1], n[2]
+}
+
+// tally counts resources, and says when the youngest failure was.
+func (p StepProgress) tally(resources []Resource) (n [3]int64, failed time.Time) {
+	known := make(map[string]Result, len(p.Results))
+	for _, r := range p.Results {
+		known[r.Resource] = r
+	}
+	last := ""
+	for _, r := range resources { // sorted: one that matches twice is counted once
+		if r.ID == last {
+			continue
+		}
+		last = r.ID
+		switch got, ok := known[r.ID]; {
+		case !ok:
+			n[2]++
+		case got.Passed:
+			n[0]++
+		default:
+			n[1]++
+			failed = later(failed, got.At)
+		}
+	}
+	return n, failed
+}
+
 // State derives the step's state over the notice's resources. Unknown is never a
 // success: a resource that never reported keeps the step from being verified, one
 // that joined since included; the last result of one that fell silent stands. A
 // failure after the step was verified opens it again, and outweighs an attestation
 // made before the failure.
 func (p StepProgress) State(resources []Resource) StepState {
-	passed, failed := 0, time.Time{}
-	known := map[string]Result{}
-	for _, r := range p.Results {
-		known[r.Resource] = r
-	}
-	ids := 0
-	last := ""
-	for _, r := range resources {
-		if r.ID == last {
-			continue
-		}
-		last = r.ID
-		ids++
-		switch got, ok := known[r.ID]; {
-		case ok && got.Passed:
-			passed++
-		case ok:
-			failed = later(failed, got.At)
-		}
-	}
+	n, failed := p.tally(resources)
 	switch {
-	case p.HasCheck && ids > 0 && passed == ids:
+	case p.HasCheck && n[0] > 0 && n[1]+n[2] == 0:
 		return StepVerified
-	case !failed.IsZero() && !p.Verified.IsZero():
+	case n[1] > 0 && !p.Verified.IsZero():
 		return StepReopened
 	case !p.Attested.IsZero() && !p.Attested.Before(failed):
 		return StepDone

@@ -87,6 +87,12 @@ func (p *Printer) Render(l Letter) Message {
 	}
 }
 
+// Check says in words what a check looks at.
+func (p *Printer) Check(c Check) string {
+	key := "check-" + string(c.Kind)
+	return p.p.Sprintf(message.Key(key, key), clean(c.Product), clean(c.Probe), clean(c.Want))
+}
+
 type writer struct {
 	*Printer
 	l Letter
@@ -232,7 +238,7 @@ func (w *writer) steps() {
 		w.block(number + indent(w.own(s.Text), strings.Repeat(" ", len(number))))
 		pad := strings.Repeat(" ", len(number))
 		if c := s.Check; c != nil {
-			w.line(pad + w.say(keyChecked, w.say("check-"+string(c.Kind), clean(c.Product), clean(c.Probe), clean(c.Want))))
+			w.line(pad + w.say(keyChecked, w.Check(*c)))
 		} else {
 			w.line(pad + w.say(keyAttest))
 		}

@@ -63,6 +63,10 @@ type Config struct {
 	// MaxArtifact is the largest artifact that is taken, bytes. Default and limit
 	// 1 GiB.
 	MaxArtifact int64 `json:"max_artifact,omitempty"`
+	// Mail is how notices are mailed; without it none are.
+	Mail *MailConfig `json:"mail,omitempty"`
+	// Webhooks is which webhooks may be reached beyond the public internet.
+	Webhooks WebhookConfig `json:"webhooks,omitzero"`
 	// StopGrace is how long a stopping server lets requests finish. Default 10s.
 	StopGrace span.Duration `json:"stop_grace,omitzero"`
 	// Intake opens the public door for reports: the form at /report and what belongs

@@ -12,6 +12,7 @@ import (
 
 	"github.com/headgate/headgate/control"
 	"github.com/headgate/headgate/fleet"
+	"github.com/headgate/headgate/notify"
 	"github.com/headgate/headgate/psirt"
 	"github.com/headgate/headgate/release"
 	"github.com/headgate/headgate/release/attest"
@@ -57,6 +58,7 @@ var codes = []struct {
 	{psirt.ErrForbidden, connect.CodePermissionDenied},
 	{psirt.ErrIllegal, connect.CodeFailedPrecondition},
 	{psirt.ErrInvalid, connect.CodeInvalidArgument},
+	{notify.ErrInvalid, connect.CodeInvalidArgument},
 }
 
 // fail turns an error into what the caller may read. What is not the caller's

@@ -25,6 +25,9 @@ import (
 // childEnv makes the test binary a server: its value is the configuration.
 const childEnv = "HEADGATE_TEST_SERVER"
 
+// clockEnv puts a server process's clock ahead by a duration.
+const clockEnv = "HEADGATE_TEST_CLOCK_AHEAD"
+
 func TestMain(m *testing.M) {
 	if cfg := os.Getenv(childEnv); cfg != "" {
 		os.Exit(child(cfg))
@@ -38,6 +41,9 @@ func child(text string) int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
+	}
+	if ahead, err := time.ParseDuration(os.Getenv(clockEnv)); err == nil {
+		cfg.Now = func() time.Time { return time.Now().Add(ahead) }
 	}
 	s, err := New(cfg)
 	if err == nil {

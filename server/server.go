@@ -57,6 +57,9 @@ type Server struct {
 	enrolments *control.Collector[store.Enrolment, store.EnrolAnswer]
 	publisher  *control.Publisher
 	jobs       *control.Jobs
+	courier    *control.Courier
+	herald     *control.Herald
+	letterhead store.Letterhead
 	files      *files
 	metrics    *metrics
 	skews      *skews
@@ -151,6 +154,8 @@ func (s *Server) Start(ctx context.Context) (err error) {
 		s.loops.Go(func() { s.signals.Run(loops) })
 	}
 	s.loops.Go(func() { s.files.run(loops) })
+	s.loops.Go(func() { s.herald.Run(loops) })
+	s.loops.Go(func() { s.courier.Run(loops) })
 	if err := s.openDoor(loops); err != nil {
 		return err
 	}
@@ -211,6 +216,9 @@ func (s *Server) wire(ctx context.Context) error {
 	s.requests = control.NewRequests(c.Queue, s.store, c.Now, s.decider.Grain, s.decider.Wake)
 	s.requests.Observe = s.metrics.observeBatch
 	s.enrolments = control.NewEnrolments(c.Queue, s.store, c.Now)
+	if err := s.wireNotices(); err != nil {
+		return err
+	}
 	s.metrics.watch(s)
 	var all http.Handler
 	all, s.usual = s.handler()

@@ -84,7 +84,7 @@ func (c conn) mayTell(ctx context.Context, v Viewer, d WaveDraft) (clearance, er
 	if !m.engine && (v.Scope != ScopeOperator || m.Role == psirt.Observer) {
 		return m, fmt.Errorf("telling tenants takes a member of the case: %w", psirt.ErrForbidden)
 	}
-	if m.rung.At() < psirt.Rung(d.Rung).At() {
+	if m.rung.At() < d.Rung.At() {
 		return m, fmt.Errorf("the case is at rung %s, and the wave is for %s: %w", m.rung, d.Rung, ErrState)
 	}
 	return m, nil
@@ -280,7 +280,7 @@ func (w *wave) record(ctx context.Context, v Viewer, m clearance) (Wave, error) 
 	}
 	sum := sha256.Sum256(b)
 	w.out.Hash = hex.EncodeToString(sum[:])
-	fact, err := psirt.Draft(&psirt.NoticeWave{Rung: psirt.Rung(w.d.Rung), Recipients: int64(w.out.Notices), Hash: w.out.Hash}, time.Time{}, psirt.AmberStrict)
+	fact, err := psirt.Draft(&psirt.NoticeWave{Rung: w.d.Rung, Recipients: int64(w.out.Notices), Hash: w.out.Hash}, time.Time{}, psirt.AmberStrict)
 	if err != nil {
 		return w.out, err
 	}

@@ -90,12 +90,26 @@ data:
           message = no room just now
   accept  condition = ${if eq{$acl_m_what}{slow}}
           delay = 8s
-{{- if .DropDoubles}}
-  # A message that was taken before is taken again and dropped.
-  discard seen = 7d / key=${sha256:$h_message-id:}
-{{- end}}
   accept
+{{- if .DropDoubles}}
+# Lets the first message of each Message-ID through, and that one again on each
+# later run of the queue. What was seen is noted only once a message is in the
+# spool, so that none is dropped for one that was lost; own before any, so that a
+# crash between the two lets a double through and no message out.
+first_of_its_id:
+  accept  seen = 14d / key=own_$acl_arg1.$message_exim_id / readonly
+  deny    seen = 14d / key=any_$acl_arg1 / readonly
+  warn    seen = 14d / key=own_$acl_arg1.$message_exim_id
+  warn    seen = 14d / key=any_$acl_arg1
+  accept
+{{- end}}
 begin routers
+{{- if .DropDoubles}}
+doubles:
+  driver = redirect
+  condition = ${if !acl {{"{{"}}first_of_its_id}{${sha256:$h_message-id:}}}}
+  data = :blackhole:
+{{- end}}
 {{- if .Relay}}
 relay:
   driver = manualroute
