@@ -28,6 +28,7 @@ test: setup ## run every test; installs PostgreSQL and ClamAV first where they a
 
 bench: build setup ## measure the server as a whole process, against its peers and limits
 	@go run ./test/bench -headgate $(BIN) $(BENCHFLAGS)
+	@go test ./psirt -run '^$$' -bench Board -benchtime 3x -cpu 1
 	@go test ./fleet -run '^$$' -bench Match -benchtime 1x -cpu 1
 
 campaign: build ## the long simulations: false halts, detection power, the table of policies (hours)

@@ -227,6 +227,7 @@ func showCase(t *table, k *headgatev1.Case) {
 	for _, r := range k.Reports {
 		t.field("report", r.Report+" "+r.Role)
 	}
+	showWork(t, k)
 	if e := k.Embargo; e != nil {
 		t.field("embargo", embargoText(e))
 	}

@@ -55,3 +55,29 @@ func explainCase(k *headgatev1.Case) ([]Derived, error) {
 	}
 	return out, nil
 }
+
+// showWork shows what was done about a case and its kin.
+func showWork(t *table, k *headgatev1.Case) {
+	var c psirt.Case
+	if json.Unmarshal([]byte(k.DerivedJson), &c) != nil {
+		return // a server that is newer than this command
+	}
+	for _, s := range c.Work.Searches {
+		t.field("search", fmt.Sprintf("%q in %s: %d of %d reviewed (%.0f %%), %d found", s.Query, s.Corpus, s.Reviewed, s.Total, 100*s.Share(), len(s.Found)))
+	}
+	if cause := c.Work.Cause; cause != nil {
+		t.field("cause", fmt.Sprintf("%s %s: %s", cause.Class, cause.CWE, short(cause.Text, 100)))
+	}
+	for _, x := range c.Work.Controls {
+		t.field("control", fmt.Sprintf("%s: fails on %d variants, passes on %s", x.Check, len(x.Before), x.After.On))
+	}
+	for _, f := range c.Work.Fixes {
+		t.field("fix", f.Product+" "+f.Version)
+	}
+	for _, r := range c.Work.Rollouts {
+		t.field("rollout", rolloutID(r))
+	}
+	if m := c.Outcome.Fixed; m != nil {
+		t.field("fixed", fmt.Sprintf("at least %.1f %%: %d of %d verified, %d not heard from", 100*m.Lower, m.Verified, m.N, m.Stale))
+	}
+}

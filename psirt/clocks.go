@@ -180,6 +180,19 @@ func (c *Case) Clocks(p *ClockPolicy, now time.Time) []Clock {
 	return out
 }
 
+// Clocks are the deadlines of a report that belongs to no case, as they would be
+// those of its case: it is not to wait because nobody has opened one.
+func (r *Report) Clocks(p *ClockPolicy, now time.Time) []Clock {
+	if r.Case != "" {
+		return nil // they are the case's
+	}
+	c := Case{Opened: r.Received.At, Reported: r.Received, Heard: r.Acknowledged}
+	if r.Closed != "" {
+		c.Closed = r.Changed
+	}
+	return c.Clocks(p, now)
+}
+
 func (r *ClockRow) clock(c *Case, cal *Calendar) (Clock, bool) {
 	var from FactTime
 	for _, when := range r.from {

@@ -254,21 +254,46 @@ func (s *Server) clocksOut(k store.Case, now time.Time) (out []*headgatev1.Clock
 	if len(k.Reports) > 0 {
 		report = k.Reports[0].Report
 	}
-	id := store.CaseID(k.ID)
-	words := strings.NewReplacer("{case}", id, "{report}", report)
-	for _, c := range k.Clocks(&s.clocks, now) {
+	return clocksText(store.CaseID(k.ID), k.Title, strings.NewReplacer("{case}", store.CaseID(k.ID), "{report}", report), k.Clocks(&s.clocks, now), now)
+}
+
+func clocksText(id, title string, words *strings.Replacer, clocks []psirt.Clock, now time.Time) (out []*headgatev1.Clock) {
+	for _, c := range clocks {
 		out = append(out, &headgatev1.Clock{
-			Subject: id, Title: k.Title, Name: c.Name, Rule: c.Rule, Force: string(c.Force), StartedUs: us(c.Started), DueUs: us(c.Due),
+			Subject: id, Title: title, Name: c.Name, Rule: c.Rule, Force: string(c.Force), StartedUs: us(c.Started), DueUs: us(c.Due),
 			ClearedUs: us(c.Cleared), Broken: c.Broken(now), Clears: words.Replace(c.Clears),
 		})
 	}
 	return out
 }
 
+// freeClocks are the clocks of the reports that a viewer may read and that belong
+// to no case.
+func (s *Server) freeClocks(ctx context.Context, v store.Viewer, now time.Time) (out []*headgatev1.Clock, err error) {
+	err = s.eachReport(ctx, v, store.ReportQuery{Free: true}, now, func(r store.Report) {
+		id := store.ReportID(r.ID)
+		clocks := r.Clocks(&s.clocks, now)
+		for i := range clocks {
+			if k := &clocks[i]; strings.Contains(k.Clears, "{case}") {
+				k.Clears = "open a case (headgate case open TITLE --report {report}), then " + k.Clears
+			}
+		}
+		out = append(out, clocksText(id, r.Title, strings.NewReplacer("{case}", "CASE", "{report}", id), clocks, now)...)
+	})
+	return out, err
+}
+
 // GetBoard implements CaseService.
 func (s caseService) GetBoard(ctx context.Context, req *connect.Request[headgatev1.GetBoardRequest]) (*connect.Response[headgatev1.GetBoardResponse], error) {
 	now, v := s.cfg.Now(), from(ctx).viewer()
-	var cases []store.Case
+	out := &headgatev1.GetBoardResponse{}
+	take := func(clocks []*headgatev1.Clock) {
+		for _, c := range clocks {
+			if req.Msg.All || c.ClearedUs == 0 {
+				out.Clocks = append(out.Clocks, c)
+			}
+		}
+	}
 	if req.Msg.Case != "" {
 		id, err := parseCase(req.Msg.Case)
 		if err != nil {
@@ -278,16 +303,15 @@ func (s caseService) GetBoard(ctx context.Context, req *connect.Request[headgate
 		if err != nil {
 			return nil, about(req.Msg.Case, err)
 		}
-		cases = append(cases, kase)
-	} else if err := s.eachCase(ctx, v, now, func(k store.Case) { cases = append(cases, k) }); err != nil {
-		return nil, err
-	}
-	out := &headgatev1.GetBoardResponse{}
-	for _, k := range cases {
-		for _, c := range s.clocksOut(k, now) {
-			if req.Msg.All || c.ClearedUs == 0 {
-				out.Clocks = append(out.Clocks, c)
-			}
+		take(s.clocksOut(kase, now))
+	} else {
+		free, err := s.freeClocks(ctx, v, now)
+		if err == nil {
+			take(free)
+			err = s.eachCase(ctx, v, now, func(k store.Case) { take(s.clocksOut(k, now)) })
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	sortBoard(out.Clocks)

@@ -57,6 +57,10 @@ type Config struct {
 	// third of that. An agent that gets no fresh one installs nothing new.
 	// Default 24h.
 	TimestampLife span.Duration `json:"timestamp_life,omitzero"`
+	// ClocksFile names a file with the policy of deadlines for cases, in the form
+	// that "headgate clock policy -o json" shows; its calendar may name any time
+	// zone. Default: that policy, with business days in UTC.
+	ClocksFile string `json:"clocks_file,omitempty"`
 	// Queue is how many grants and beacons may wait for a transaction before the
 	// server answers "unavailable, retry". Default 8192.
 	Queue int `json:"queue,omitempty"`

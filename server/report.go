@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -175,20 +176,13 @@ func (s reportService) ListSimilar(ctx context.Context, req *connect.Request[hea
 	}
 	var reports []store.Report
 	var bodies []psirt.ReportReceived
-	for q := (store.ReportQuery{Limit: maxPage}); len(reports) < maxCompared; {
-		page, err := s.store.ListReports(ctx, v, q, now)
-		if err != nil {
-			return nil, err
+	err = s.eachReport(ctx, v, store.ReportQuery{}, now, func(r store.Report) {
+		if r.ID != id && r.Exists() && r.Closed == "" && len(reports) < maxCompared {
+			reports, bodies = append(reports, r), append(bodies, r.ReportReceived)
 		}
-		for _, r := range page {
-			if r.ID != id && r.Exists() && r.Closed == "" {
-				reports, bodies = append(reports, r), append(bodies, r.ReportReceived)
-			}
-		}
-		if len(page) < maxPage {
-			break
-		}
-		q.After = page[len(page)-1].ID
+	})
+	if err != nil {
+		return nil, err
 	}
 	out := &headgatev1.ListSimilarResponse{}
 	for _, g := range psirt.Suggest(&of.ReportReceived, bodies, maxSimilar) {
@@ -196,6 +190,23 @@ func (s reportService) ListSimilar(ctx context.Context, req *connect.Request[hea
 		out.Similar = append(out.Similar, &headgatev1.Similar{Report: store.ReportID(r.ID), Case: r.Case, Title: r.Title, Score: g.Score, Reasons: g.Reasons})
 	}
 	return connect.NewResponse(out), nil
+}
+
+// eachReport goes through the reports that a viewer may read.
+func (s *Server) eachReport(ctx context.Context, v store.Viewer, q store.ReportQuery, now time.Time, f func(store.Report)) error {
+	for q.Limit = maxPage; ; {
+		page, err := s.store.ListReports(ctx, v, q, now)
+		if err != nil {
+			return err
+		}
+		for _, r := range page {
+			f(r)
+		}
+		if len(page) < maxPage {
+			return nil
+		}
+		q.After = page[len(page)-1].ID
+	}
 }
 
 // LinkReport implements ReportService.

@@ -278,8 +278,13 @@ func TestSealedCaseIsNotFoundBySimilarityListsOrBoard(t *testing.T) {
 	check(t, err)
 	board, err := bob.cases.GetBoard(ctx, connect.NewRequest(&headgatev1.GetBoardRequest{All: true}))
 	check(t, err)
-	if len(similar.Msg.Similar)+len(cases.Msg.Cases)+len(board.Msg.Clocks) != 0 || len(reports.Msg.Reports) != 1 {
+	if len(similar.Msg.Similar)+len(cases.Msg.Cases) != 0 || len(reports.Msg.Reports) != 1 || len(board.Msg.Clocks) == 0 {
 		t.Fatalf("bob finds %v, %v, %v, %v", similar.Msg, cases.Msg, board.Msg, reports.Msg)
+	}
+	for _, k := range board.Msg.Clocks {
+		if k.Subject != mine.Msg.Report.Id {
+			t.Errorf("bob's board shows %s", k)
+		}
 	}
 	_, err = bob.reports.AddTriager(ctx, connect.NewRequest(&headgatev1.AddTriagerRequest{Principal: "operator:bob"}))
 	wantCode(t, err, connect.CodePermissionDenied, "no triager")

@@ -103,6 +103,11 @@ func New(cfg Config) (*Server, error) {
 	if s.prometheus, err = newPrometheus(cfg); err != nil {
 		return nil, err
 	}
+	if cfg.ClocksFile != "" {
+		if s.clocks, err = readClocks(cfg.ClocksFile); err != nil {
+			return nil, err
+		}
+	}
 	if !cfg.InsecureHTTP {
 		if s.cert, err = certificate(cfg); err != nil {
 			return nil, err

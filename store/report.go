@@ -140,6 +140,9 @@ func (s *Store) CommitReport(ctx context.Context, v Viewer, id, revision int64, 
 		if _, err := c.extendReport(ctx, &p, v, id, whole, drafts, now); err != nil {
 			return err
 		}
+		if err := c.passOn(ctx, &p, v, m.caseID, id, drafts, now); err != nil {
+			return err
+		}
 		if err := p.write(ctx, c, now); err != nil {
 			return err
 		}
@@ -150,6 +153,37 @@ func (s *Store) CommitReport(ctx context.Context, v Viewer, id, revision int64, 
 		return c.run(inTx)
 	})
 	return out, err
+}
+
+// passOn writes into a report's case what the case's clocks must know of it: that
+// the reporter was answered.
+func (c conn) passOn(ctx context.Context, p *pending, v Viewer, id, report int64, drafts []psirt.Fact, now time.Time) error {
+	var more []psirt.Fact
+	for _, f := range drafts {
+		body, err := f.Decode()
+		if err != nil {
+			return err
+		}
+		if b, ok := body.(*psirt.ReportAcknowledged); ok && id != 0 {
+			heard, err := psirt.Draft(&psirt.ReportAcknowledged{Report: ReportID(report), How: b.How}, f.At, f.TLP, f.Only...)
+			if err != nil {
+				return err
+			}
+			more = append(more, heard)
+		}
+	}
+	if len(more) == 0 {
+		return nil
+	}
+	m, err := c.mayCase(ctx, Engine(v.Actor), id)
+	if err != nil {
+		return err
+	}
+	kase, all, err := c.extend(ctx, v, m, id, more, now)
+	if err != nil {
+		return err
+	}
+	return c.keepCase(ctx, p, id, kase, all[m.revision:])
 }
 
 // mayAdd refuses a report's fact that is not the viewer's to write. Links are

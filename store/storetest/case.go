@@ -1,8 +1,10 @@
 package storetest
 
 import (
+	"database/sql"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -76,6 +78,12 @@ func caseLine(t *testing.T, newDSN func(testing.TB) string) {
 	rep, err := s.ReadReport(ctx, Ann, r.ID, now)
 	if err != nil || rep.Case != store.CaseID(kase.ID) || rep.Role != psirt.Original {
 		t.Fatalf("its report is %+v, %v", rep, err)
+	}
+	if _, err := s.CommitReport(ctx, Ann, r.ID, rep.Revision, []psirt.Fact{Draft(t, &psirt.ReportAcknowledged{How: "mail"})}, now, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.ReadCase(ctx, Ann, kase.ID, now); err != nil || !got.Heard.At.Equal(now) || got.Revision != kase.Revision+1 {
+		t.Fatalf("the reporter was answered, the case knows %+v, %v", got.Heard, err)
 	}
 	noTrace(t, s, store.CaseID(kase.ID), "overflow", store.ReportID(r.ID), "parser")
 	Healthy(t, s)
@@ -151,6 +159,96 @@ func caseStrangers(t *testing.T, newDSN func(testing.TB) string) {
 	}
 	if _, err := s.CommitFacts(ctx, Acme, kase.ID, store.AnyRevision, []psirt.Fact{Draft(t, &psirt.CaseTitled{Title: "x"})}, Start, nil); !errors.Is(err, psirt.ErrForbidden) {
 		t.Errorf("a party titles the case: %v", err)
+	}
+	Healthy(t, s)
+}
+
+// caseTampered: a fact that is changed, added or left out behind the store's back
+// is found by whoever may read the case, and by the doctor.
+func caseTampered(t *testing.T, newDSN func(testing.TB) string) {
+	s, ctx := Open(t, newDSN(t)), t.Context()
+	kase, err := s.OpenCase(ctx, Ann, store.Opening{Title: "overflow"}, Start, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string][2]string{
+		"a title":  {`UPDATE psirt_fact SET body = '{"title":"underflow"}' WHERE kind = 'case.opened'`, `UPDATE psirt_fact SET body = '{"title":"overflow"}' WHERE kind = 'case.opened'`},
+		"an actor": {`UPDATE psirt_fact SET actor = 'operator:bob'`, `UPDATE psirt_fact SET actor = 'operator:ann'`},
+		"a label":  {`UPDATE psirt_fact SET tlp = 0`, `UPDATE psirt_fact SET tlp = 3`},
+	} {
+		if _, err := s.DB().ExecContext(ctx, text[0]); err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.VerifyCase(ctx, Ann, kase.ID, Start)
+		if err != nil || len(got.Broken) == 0 {
+			t.Errorf("%s was changed: %+v, %v", what, got, err)
+		}
+		problems, err := s.Doctor(ctx)
+		if err != nil || len(problems) == 0 || problems[0].Code != "commitment" {
+			t.Errorf("%s was changed, the doctor says %+v, %v", what, problems, err)
+		}
+		if _, err := s.DB().ExecContext(ctx, text[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	Healthy(t, s)
+	if _, err := s.DB().ExecContext(ctx, `DELETE FROM opening`); err != nil {
+		t.Fatal(err)
+	}
+	if problems, err := s.Doctor(ctx); err != nil || len(problems) == 0 {
+		t.Errorf("recorded reads were removed, the doctor says %+v, %v", problems, err)
+	}
+}
+
+// caseTwoWriters: of two who read the same revision one commits.
+func caseTwoWriters(t *testing.T, newDSN func(testing.TB) string) {
+	dsn := newDSN(t)
+	stores := []*store.Store{Open(t, dsn), Open(t, dsn)}
+	kase, err := stores[0].OpenCase(t.Context(), Ann, store.Opening{Title: "overflow", Members: []psirt.Member{{Principal: "operator:bob", Role: psirt.Worker, UpTo: psirt.Red}}}, Start, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, 2)
+	for i, v := range []store.Viewer{Ann, Bob} {
+		wg.Go(func() {
+			f := psirt.Fact{Kind: "case.titled", TLP: psirt.Red, Body: []byte(`{"title":"x"}`)}
+			_, errs[i] = stores[i].CommitFacts(t.Context(), v, kase.ID, kase.Revision, []psirt.Fact{f}, Start, nil)
+		})
+	}
+	wg.Wait()
+	if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs...), store.ErrConflict) {
+		t.Fatalf("two writers at one revision: %v, %v", errs[0], errs[1])
+	}
+	got, err := stores[0].ReadCase(t.Context(), Ann, kase.ID, Start)
+	if err != nil || got.Revision != kase.Revision+1 {
+		t.Fatalf("revision %d, %v", got.Revision, err)
+	}
+	// A job that fails takes the facts with it.
+	failed := errors.New("no job")
+	_, err = stores[0].CommitFacts(t.Context(), Ann, kase.ID, store.AnyRevision, []psirt.Fact{Draft(t, &psirt.CaseTitled{Title: "y"})}, Start, func(*sql.Tx) error { return failed })
+	if again, err2 := stores[0].ReadCase(t.Context(), Ann, kase.ID, Start); !errors.Is(err, failed) || err2 != nil || again.Revision != got.Revision {
+		t.Fatalf("a failed job: %v, then revision %d, %v", err, again.Revision, err2)
+	}
+	Healthy(t, stores[0])
+}
+
+// reportOnce: a report sent twice is one, and a stranger's key is another.
+func reportOnce(t *testing.T, newDSN func(testing.TB) string) {
+	s, ctx := Open(t, newDSN(t)), t.Context()
+	send := func(v store.Viewer) (store.Report, bool) {
+		t.Helper()
+		r, fresh, err := s.AddReport(ctx, v, psirt.ReportReceived{Source: psirt.FromAPI, Title: "overflow"}, "", "key-1", Start, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r, fresh
+	}
+	first, fresh := send(Ann)
+	again, repeated := send(Ann)
+	other, otherFresh := send(Bob)
+	if !fresh || repeated || first.ID != again.ID || !otherFresh || other.ID == first.ID {
+		t.Fatalf("%d %v, %d %v, %d %v", first.ID, fresh, again.ID, repeated, other.ID, otherFresh)
 	}
 	Healthy(t, s)
 }
