@@ -203,14 +203,14 @@ func (d *Decider) decide(ctx context.Context, id int64) error {
 
 // Presence counts a rollout's controls: heard from within two beacon intervals.
 // The count reads a row for each endpoint, so it is kept until it is older than
-// a tick and than twenty times what it cost.
+// a tick and than fifty times what it cost.
 func (d *Decider) Presence(ctx context.Context, id int64, p rollout.Policy) (health.Control, error) {
 	now := d.Now()
 	d.mu.Lock()
 	kept, ok := d.presence[id]
 	grain := d.grain
 	d.mu.Unlock()
-	if ok && now.Sub(kept.at) < max(d.Every*9/10, 20*kept.took) {
+	if ok && now.Sub(kept.at) < max(d.Every*9/10, 50*kept.took) {
 		return kept.control, nil
 	}
 	c, err := d.Rollouts.Presence(ctx, id, now.Add(-2*p.Beacon.Std()-grain), now)

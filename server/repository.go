@@ -75,6 +75,10 @@ func (s repositoryService) PublishRoot(ctx context.Context, req *connect.Request
 	if err != nil {
 		return nil, err
 	}
+	// Whoever published may read at once what it published.
+	if err := s.files.refresh(ctx); err != nil {
+		return nil, err
+	}
 	return connect.NewResponse(&headgatev1.PublishRootResponse{Version: state.Version(tuf.Root), TargetsVersion: state.Version(tuf.Targets)}), nil
 }
 

@@ -36,12 +36,13 @@ var (
 	// the one form that PostgreSQL's planner never takes for a scan of all of a
 	// rollout's rows, whatever its statistics said when it made the plan.
 	listExposures = &list{
+		of:   "BIGINT",
 		head: `WITH k (endpoint) AS (VALUES `, row: `(CAST(? AS BIGINT))`,
 		tail: `) SELECT k.endpoint, COALESCE((SELECT x.state || ' ' || x.granted || ' ' || x.down || CASE WHEN x.reverted THEN ' reverted ' ELSE ' no ' END || x.rung` +
 			` FROM exposure x WHERE x.rollout = $1 AND x.endpoint = k.endpoint), '') FROM k`,
 		fixed: 1, pad: true,
 	}
-	listDomains = &list{head: `SELECT domain FROM exposure WHERE domain <> '' AND (state = 'open' OR (state = 'silent' AND rollout = $1)) AND domain IN (`, row: `?`, tail: `)`, fixed: 1, pad: true}
+	listDomains = &list{of: "TEXT", head: `SELECT domain FROM exposure WHERE domain <> '' AND (state = 'open' OR (state = 'silent' AND rollout = $1)) AND domain IN (`, row: `?`, tail: `)`, fixed: 1, pad: true}
 )
 
 // static is what never changes of a rollout.

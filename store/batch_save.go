@@ -21,6 +21,7 @@ const (
 
 var (
 	listGrant = &list{
+		of:   "BIGINT TEXT BIGINT",
 		head: `INSERT INTO exposure (rollout, endpoint, state, granted, deadline, settled, reverted, domain, down, reason, detail, rung) VALUES `,
 		row:  `($1, ?, 'open', $2, $3, 0, FALSE, ?, 0, '', '', ?)`, fixed: 3,
 	}
@@ -28,12 +29,14 @@ var (
 	// The rows exist and are locked, so that it always updates: found by their
 	// key, whatever a planner may think of UPDATE.
 	listProve = &list{
+		of:   "BIGINT",
 		head: `INSERT INTO exposure (rollout, endpoint, state, granted, deadline, settled, reverted, domain, down, reason, detail) VALUES `,
 		row:  `($1, ?, 'proven', 0, 0, $2, FALSE, '', 0, '', '')`,
 		tail: ` ON CONFLICT (rollout, endpoint) DO UPDATE SET state = excluded.state, settled = excluded.settled, down = 0, reason = '', detail = ''`, fixed: 2,
 	}
 	// listCount adds to the counts of segments that have a row already.
 	listCount = &list{
+		of:   "TEXT BIGINT BIGINT BIGINT BIGINT BIGINT",
 		head: `WITH d (segment, exposed, proven, harmed, silent, still_open) AS (VALUES `,
 		row:  `(CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))`,
 		tail: `) UPDATE rollout_count SET exposed = rollout_count.exposed + d.exposed, proven = rollout_count.proven + d.proven,` +
@@ -44,17 +47,20 @@ var (
 	// listVitals, too, only ever updates, by the key: of UPDATE ... FROM, SQLite
 	// makes a scan of all endpoints. A row that is not there fails on its tenant.
 	listVitals = &list{
+		of:   "BIGINT BIGINT TEXT TEXT",
 		head: `INSERT INTO endpoint (id, rss, sandbox, trouble, tenant, secret, labels, domain, name, agent_version, enrolled) VALUES `,
 		row:  `(?, ?, ?, ?, -1, $1, '', '', '', '', 0)`,
 		tail: ` ON CONFLICT (id) DO UPDATE SET rss = excluded.rss, sandbox = excluded.sandbox, trouble = excluded.trouble`, fixed: 1,
 	}
 	listRefuse = &list{
+		of:   "BIGINT TEXT TEXT",
 		head: `INSERT INTO preflight_failure (rollout, at, endpoint, reason, detail) VALUES `,
 		row:  `($1, $2, ?, ?, ?)`, tail: ` ON CONFLICT (rollout, endpoint) DO NOTHING`, fixed: 2,
 	}
 	// listInstalled writes nothing for a beacon that says what is stored already,
 	// until the stored "last seen" is older than $8.
 	listInstalled = &list{
+		of:   "BIGINT",
 		head: `INSERT INTO installation (product, version, digest, healthy, crashes, last_seen, goodbye, endpoint) VALUES `,
 		row:  `($1, $2, $3, $4, $5, $6, $7, ?)`,
 		tail: ` ON CONFLICT (product, endpoint) DO UPDATE SET version = excluded.version, digest = excluded.digest, healthy = excluded.healthy,` +

@@ -24,8 +24,8 @@ const (
 )
 
 var (
-	listEndpoints = &list{head: `SELECT id, tenant, secret, labels, domain, rss, sandbox, trouble FROM endpoint WHERE id IN (`, row: `?`, tail: `)`, pad: true}
-	listTenants   = &list{head: `SELECT id, name, paused, limits_revision FROM tenant WHERE id IN (`, row: `?`, tail: `)`, pad: true}
+	listEndpoints = &list{of: "BIGINT", head: `SELECT id, tenant, secret, labels, domain, rss, sandbox, trouble FROM endpoint WHERE id IN (`, row: `?`, tail: `)`, pad: true}
+	listTenants   = &list{of: "BIGINT", head: `SELECT id, name, paused, limits_revision FROM tenant WHERE id IN (`, row: `?`, tail: `)`, pad: true}
 )
 
 // identity is what the hot path knows of an endpoint. Batches share it: nobody

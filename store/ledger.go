@@ -21,7 +21,7 @@ const (
 	textHash     = `INSERT INTO ledger_hash (id, hash) VALUES ($1, $2)`
 )
 
-var listHashes = &list{head: `SELECT id, hash FROM ledger_hash WHERE id IN (`, row: `?`, tail: `)`, pad: true}
+var listHashes = &list{of: "BIGINT", head: `SELECT id, hash FROM ledger_hash WHERE id IN (`, row: `?`, tail: `)`, pad: true}
 
 // appendLedger appends entries in the transaction. It comes last: the head's
 // row stays locked until the commit.

@@ -36,10 +36,11 @@ const (
 var (
 	// listFirst returns the endpoints for which it is the first failure.
 	listFirst = &list{
+		of:   "BIGINT BOOLEAN BIGINT TEXT",
 		head: `INSERT INTO first_failure (rollout, at, endpoint, exposed, rung, channel) VALUES `,
 		row:  `($1, $2, ?, ?, ?, ?)`, tail: ` ON CONFLICT (rollout, endpoint, exposed) DO NOTHING RETURNING endpoint`, fixed: 2,
 	}
-	listWell = &list{head: `SELECT endpoint FROM installation WHERE product = $1 AND healthy AND endpoint IN (`, row: `?`, tail: `)`, fixed: 1, pad: true}
+	listWell = &list{of: "BIGINT", head: `SELECT endpoint FROM installation WHERE product = $1 AND healthy AND endpoint IN (`, row: `?`, tail: `)`, fixed: 1, pad: true}
 )
 
 // cohort is a row of rollout_cohort in hand.

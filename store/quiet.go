@@ -22,7 +22,7 @@ const textQuiet = `SELECT i.endpoint, CASE WHEN x.endpoint IS NULL THEN 0 ELSE 1
 	AND NOT EXISTS (SELECT 1 FROM first_failure f WHERE f.rollout = $1 AND f.endpoint = i.endpoint AND f.exposed = (x.endpoint IS NOT NULL))
 	ORDER BY exposed, i.endpoint LIMIT $6`
 
-var listStillQuiet = &list{head: `SELECT endpoint FROM installation WHERE product = $1 AND last_seen < $2 AND NOT goodbye AND endpoint IN (`, row: `?`, tail: `)`, fixed: 2, pad: true}
+var listStillQuiet = &list{of: "BIGINT", head: `SELECT endpoint FROM installation WHERE product = $1 AND last_seen < $2 AND NOT goodbye AND endpoint IN (`, row: `?`, tail: `)`, fixed: 2, pad: true}
 
 // SweepQuiet records the silence of at most limit endpoints under a rollout with
 // a budget, exposed or not, and returns how many. Both are judged by the same
