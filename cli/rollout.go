@@ -21,7 +21,7 @@ import (
 
 func (a *app) rolloutCommand() *cobra.Command {
 	return group("rollout", "Move one release onto the endpoints it fits",
-		a.rolloutStart(), a.rolloutList(), a.rolloutShow(), a.rolloutWatch(), a.rolloutExplain(), a.rolloutResume(),
+		a.rolloutStart(), a.rolloutList(), a.rolloutShow(), a.rolloutWatch(), a.rolloutExplain(), a.rolloutEmergency(), a.rolloutResume(),
 		orderCommand(a, "hold", "Stop granting; what is exposed goes on and is judged",
 			"No further endpoint will be granted %s until it is resumed; endpoints that have it keep it.",
 			func(c *client) orderCall[headgatev1.HoldRolloutRequest, headgatev1.HoldRolloutResponse] {
@@ -71,8 +71,15 @@ func rolloutID(id int64) string { return "R-" + strconv.FormatInt(id, 10) }
 
 func (a *app) rolloutStart() *cobra.Command {
 	var policyFile, requestID string
+	var f tradeFlags
 	c := &cobra.Command{
 		Use: "start VENDOR/PRODUCT VERSION", Short: "Start a rollout of a published release", Args: cobra.ExactArgs(2),
+		Long: `Start a rollout of a published release. In an emergency say how likely it is to be
+exploited and how likely the release is bad: what it costs to wait and to go is shown
+for each lane, and recorded with who signed.
+
+  headgate rollout start acme/rules 1.0.1 --policy emergency \
+    --exploit-hazard 0.001 --regression-probability 0.01`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, _, err := release.SplitProduct(args[0]); err != nil {
 				return usageError{err}
@@ -89,7 +96,17 @@ func (a *app) rolloutStart() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.confirm("%s %s will go out by policy %q: %s.", args[0], args[1], cmp.Or(req.Policy, p.Name), policyText(p)); err != nil {
+			given, err := f.given(cmd)
+			if err != nil {
+				return err
+			}
+			req.Exploited = f.exploited
+			if given {
+				err = a.startEmergency(cmd.Context(), c, &f, req, p)
+			} else {
+				err = a.confirm("%s %s will go out by policy %q: %s.", args[0], args[1], cmp.Or(req.Policy, p.Name), policyText(p))
+			}
+			if err != nil {
 				return err
 			}
 			res, err := call(cmd.Context(), c.rollout.StartRollout, req)
@@ -101,6 +118,7 @@ func (a *app) rolloutStart() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&policyFile, "policy", "", "flash, standard, safe, driver, emergency, an applied `policy` as NAME or NAME@REVISION, or a JSON file")
+	f.flags(c)
 	c.Flags().StringVar(&requestID, "request-id", "", "a repeat with the same id returns the rollout it made")
 	return c
 }
@@ -215,6 +233,13 @@ func showRollout(t *table, r *headgatev1.Rollout) {
 	t.field("rollout", rolloutID(r.Id))
 	t.field("release", r.Product+" "+r.Version)
 	t.field("state", r.State)
+	var lane rollout.Choice
+	if r.LaneJson != "" && json.Unmarshal([]byte(r.LaneJson), &lane) == nil {
+		t.field("emergency", laneText(lane))
+	}
+	if r.LaneAskedBy != "" {
+		t.field("emergency", r.LaneAskedBy+" asked to switch; it waits for a second operator")
+	}
 	if r.ResumeAskedBy != "" {
 		t.field("resume", r.ResumeAskedBy+" asked; it waits for a second operator")
 	}

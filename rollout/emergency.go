@@ -127,6 +127,16 @@ func (l Lane) Exposure() (hours float64) {
 	return hours
 }
 
+// Until is when a share of the fleet is protected.
+func (l Lane) Until(share float64) time.Duration {
+	for _, s := range l.Steps {
+		if float64(s.Endpoints) >= share*float64(l.Fleet) {
+			return s.After
+		}
+	}
+	return l.Steps[len(l.Steps)-1].After // but for whom the holdback keeps
+}
+
 // Cost weighs waiting against going: hazard × endpoint-hours, and the harm
 // budget × the probability of a bad release.
 func (l Lane) Cost(t Trade) Cost {

@@ -112,6 +112,8 @@ var access = map[string]who{
 	"/headgate.v1.RolloutService/StartRollout":      operator,
 	"/headgate.v1.RolloutService/GetRollout":        operator,
 	"/headgate.v1.RolloutService/ListRollouts":      operator,
+	"/headgate.v1.RolloutService/WeighLanes":        operator,
+	"/headgate.v1.RolloutService/SwitchLane":        operator,
 	"/headgate.v1.RolloutService/WatchRollout":      operator,
 	"/headgate.v1.RolloutService/HoldRollout":       operator,
 	"/headgate.v1.RolloutService/ResumeRollout":     operator,

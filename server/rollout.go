@@ -42,14 +42,14 @@ func (s rolloutService) StartRollout(ctx context.Context, req *connect.Request[h
 	if len(m.RequestId) > maxRequestID {
 		return nil, invalid(fmt.Errorf("request_id: %d bytes, limit %d", len(m.RequestId), maxRequestID))
 	}
-	policy, revision, err := s.startPolicy(ctx, m)
+	policy, revision, choice, err := s.startLane(ctx, m)
 	if err != nil {
 		return nil, err
 	}
 	seed := make([]byte, seedBytes)
 	rand.Read(seed) // never fails: it aborts the program instead
 	r, err := s.store.StartRollout(ctx, store.Start{
-		RequestID: m.RequestId, Product: m.Product, Version: m.Version, Policy: policy, PolicyRevision: revision, Seed: seed, Actor: from(ctx).actor(),
+		RequestID: m.RequestId, Product: m.Product, Version: m.Version, Policy: policy, PolicyRevision: revision, Choice: choice, Seed: seed, Actor: from(ctx).actor(),
 	}, s.cfg.Now(), s.jobs.EnqueuePublish)
 	if err != nil {
 		return nil, err // it says what it was of
@@ -187,7 +187,7 @@ func (s rolloutService) out(r store.Rollout) *headgatev1.Rollout {
 		Fit:    c.Fit, Online: c.Online, PreflightFailed: r.PreflightFailed, Action: string(r.Action),
 		DecidedUs: micros(r.Decided), StartedUs: micros(r.Started), EndedUs: micros(r.Ended), StartedBy: r.StartedBy,
 		PolicyJson: string(policy), ResumeAskedBy: r.ResumeAskedBy, Reverted: r.Reverted, LiftAskedBy: r.LiftAskedBy, LiftAskedOf: r.LiftAskedOf,
-		PolicyRevision: r.PolicyRevision,
+		PolicyRevision: r.PolicyRevision, LaneJson: laneJSON(r.Lane), LaneAskedBy: r.LaneAskedBy,
 	}
 	for _, why := range r.Reasons {
 		out.Reasons = append(out.Reasons, &headgatev1.Reason{Code: why.Code, Detail: why.Detail})

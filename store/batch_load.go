@@ -27,7 +27,7 @@ const retry = 10 * time.Second
 
 // What the hot path reads.
 const (
-	textGate  = `SELECT state, rung, window_size, ceiling, turn, boost, cover, small, halted, segments, passed FROM rollout WHERE id = $1`
+	textGate  = `SELECT state, rung, window_size, ceiling, turn, boost, cover, small, halted, segments, passed, switches FROM rollout WHERE id = $1`
 	textTotal = `SELECT exposed, proven, harmed, silent, still_open FROM rollout_count WHERE rollout = $1 AND segment = ''`
 )
 
@@ -45,13 +45,14 @@ var (
 	listDomains = &list{of: "TEXT", head: `SELECT domain FROM exposure WHERE domain <> '' AND (state = 'open' OR (state = 'silent' AND rollout = $1)) AND domain IN (`, row: `?`, tail: `)`, fixed: 1, pad: true}
 )
 
-// static is what never changes of a rollout.
+// static is what never changes of a rollout but by a switch of its policy.
 type static struct {
 	product, version, digest string
 	policy                   rollout.Policy
 	seed                     []byte
 	started                  time.Time
 	floor                    time.Duration
+	switches                 int64 // of the policy: another number is another static
 	first                    map[string]bool
 }
 
@@ -161,7 +162,8 @@ func (c conn) readGate(ctx context.Context, id int64, now time.Time, lock string
 	g := &gate{exposures: map[int64]*exposure{}, refused: map[int64]AttemptReport{}, deltas: map[string]*health.Counts{}, noted: map[string]int64{}}
 	p := &g.gate.Pace
 	var halted, passed string
-	err := c.row(ctx, textGate+lock, id).Scan(&g.gate.State, &p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &p.Small, &halted, &g.segments, &passed)
+	var switches int64
+	err := c.row(ctx, textGate+lock, id).Scan(&g.gate.State, &p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &p.Small, &halted, &g.segments, &passed, &switches)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -175,7 +177,7 @@ func (c conn) readGate(ctx context.Context, id int64, now time.Time, lock string
 	if g.gate.Counts, err = c.total(ctx, id); err != nil {
 		return nil, err
 	}
-	if g.static, err = c.loadStatic(ctx, id); err != nil {
+	if g.static, err = c.loadStatic(ctx, id, switches); err != nil {
 		return nil, err
 	}
 	g.gate.Rollout, g.gate.Digest, g.gate.Seed = id, g.static.digest, g.static.seed
@@ -203,19 +205,20 @@ func (c conn) total(ctx context.Context, id int64) (n health.Counts, err error) 
 	return n, err
 }
 
-// loadStatic reads what never changes of a rollout, once per process.
-func (c conn) loadStatic(ctx context.Context, id int64) (*static, error) {
+// loadStatic reads what never changes of a rollout between switches of its policy,
+// once per process.
+func (c conn) loadStatic(ctx context.Context, id, switches int64) (*static, error) {
 	c.s.mu.Lock()
 	st := c.s.static[id]
 	c.s.mu.Unlock()
-	if st != nil {
+	if st != nil && st.switches == switches {
 		return st, nil
 	}
 	st = &static{first: map[string]bool{}}
 	var policy []byte
 	var started, floor int64
-	err := c.row(ctx, `SELECT product, version, digest, policy, seed, started, floor FROM rollout WHERE id = $1`, id).
-		Scan(&st.product, &st.version, &st.digest, &policy, &st.seed, &started, &floor)
+	err := c.row(ctx, `SELECT product, version, digest, policy, seed, started, floor, switches FROM rollout WHERE id = $1`, id).
+		Scan(&st.product, &st.version, &st.digest, &policy, &st.seed, &started, &floor, &st.switches)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ const (
 	textCohort  = `INSERT INTO rollout_cohort (rollout, rung, granted, size, unsettled, last, harmed, silent, recent, by_age) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		ON CONFLICT (rollout, rung) DO UPDATE SET granted = excluded.granted, size = excluded.size, unsettled = excluded.unsettled, last = excluded.last,
 		harmed = excluded.harmed, silent = excluded.silent, recent = excluded.recent, by_age = excluded.by_age`
-	textWatching = `SELECT id FROM rollout WHERE product = $1 AND state IN ('running', 'held', 'finished') ORDER BY id`
+	textWatching = `SELECT id, switches FROM rollout WHERE product = $1 AND state IN ('running', 'held', 'finished') ORDER BY id`
 )
 
 var (
@@ -237,24 +237,24 @@ func (r *batchRun) findFallen(ctx context.Context, about map[int64][]any) error 
 
 // watching lists the rollouts of a product with a budget whose evidence counts.
 func (c conn) watching(ctx context.Context, product string) (out []int64, err error) {
-	var all []int64
+	var all [][2]int64 // id, switches
 	rows, err := c.rows(ctx, textWatching, product)
 	err = each(rows, err, func() error {
-		var id int64
-		err := rows.Scan(&id)
-		all = append(all, id)
+		var r [2]int64
+		err := rows.Scan(&r[0], &r[1])
+		all = append(all, r)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list rollouts of %s: %w", product, err)
 	}
-	for _, id := range all {
-		st, err := c.loadStatic(ctx, id)
+	for _, r := range all {
+		st, err := c.loadStatic(ctx, r[0], r[1])
 		if err != nil {
 			return nil, err
 		}
 		if st.policy.Budget != nil {
-			out = append(out, id)
+			out = append(out, r[0])
 		}
 	}
 	return out, nil

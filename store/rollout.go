@@ -25,14 +25,18 @@ type Rollout struct {
 	Policy   rollout.Policy
 	// PolicyRevision is which revision of an applied policy it is; 0 if none.
 	PolicyRevision int64
-	Pace           rollout.Pace
-	Seed           []byte
-	Floor          time.Duration
-	HeldBy         string // "engine" or an operator's token name
-	Started        time.Time
-	StartedBy      string // actor
-	RungSince      time.Time
-	Ended          time.Time // zero while it moves
+	// Lane is the emergency lane that was chosen, nil if none was; LaneAskedBy who
+	// wishes to switch to one and waits for another operator.
+	Lane        *rollout.Choice
+	LaneAskedBy string
+	Pace        rollout.Pace
+	Seed        []byte
+	Floor       time.Duration
+	HeldBy      string // "engine" or an operator's token name
+	Started     time.Time
+	StartedBy   string // actor
+	RungSince   time.Time
+	Ended       time.Time // zero while it moves
 	// ResumeAskedBy is the operator who asked to resume after a halt and waits for
 	// another one.
 	ResumeAskedBy string
@@ -59,9 +63,11 @@ type Start struct {
 	Policy    rollout.Policy // checked by the caller
 	// PolicyRevision is which revision of an applied policy it is; 0 if none.
 	PolicyRevision int64
-	Pace           rollout.Pace // to begin with
-	Seed           []byte       // random; the digest is taken in its place if the release has a floor
-	Actor          string
+	// Choice is the lane that was chosen in an emergency; nil if none was.
+	Choice *rollout.Choice
+	Pace   rollout.Pace // to begin with
+	Seed   []byte       // random; the digest is taken in its place if the release has a floor
+	Actor  string
 }
 
 // StartRollout starts a rollout of a listed release; a repeat with the same
@@ -111,6 +117,9 @@ func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Ro
 		st.Seed = []byte(digest)
 	}
 	if err := c.insertRollout(ctx, id, st, digest, floor, now); err != nil {
+		return Rollout{}, err
+	}
+	if err := c.startLane(ctx, id, st, now); err != nil {
 		return Rollout{}, err
 	}
 	ro, err := c.rollout(ctx, id)
@@ -199,7 +208,7 @@ func (c conn) insertRollout(ctx context.Context, id int64, st Start, digest stri
 	return nil
 }
 
-const rolloutColumns = `r.id, r.product, r.version, r.digest, r.floor, r.policy, r.policy_revision, r.seed, r.started, r.started_by, r.state, r.revision,
+const rolloutColumns = `r.id, r.product, r.version, r.digest, r.floor, r.policy, r.policy_revision, r.lane, r.lane_asked_by, r.seed, r.started, r.started_by, r.state, r.revision,
 	r.rung, r.window_size, r.ceiling, r.turn, r.boost, r.cover, r.halted, r.knowledge, r.quiet_until, r.accepted_harm, r.accepted_refusals, r.held_by, r.rung_since, r.ended, r.resume_asked_by, r.lift_asked_by, r.lift_asked_of, r.small, r.preflight_failed, r.reverted,
 	r.action, r.reasons, r.decided, n.exposed, n.proven, n.harmed, n.silent, n.still_open`
 
@@ -209,10 +218,10 @@ func (c conn) rollouts(ctx context.Context, text string, args ...any) (out []Rol
 	rows, err := c.rows(ctx, text, args...)
 	err = each(rows, err, func() error {
 		var r Rollout
-		var policy, reasons, halted, knowledge []byte
+		var policy, lane, reasons, halted, knowledge []byte
 		var floor, started, since, ended, decided int64
 		p, n := &r.Pace, &r.Counts
-		if err := rows.Scan(&r.ID, &r.Product, &r.Version, &r.Digest, &floor, &policy, &r.PolicyRevision, &r.Seed, &started, &r.StartedBy, &r.State, &r.Revision,
+		if err := rows.Scan(&r.ID, &r.Product, &r.Version, &r.Digest, &floor, &policy, &r.PolicyRevision, &lane, &r.LaneAskedBy, &r.Seed, &started, &r.StartedBy, &r.State, &r.Revision,
 			&p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &halted, &knowledge, &p.QuietUntil, &p.AcceptedHarm, &p.AcceptedRefusals, &r.HeldBy, &since, &ended, &r.ResumeAskedBy, &r.LiftAskedBy, &r.LiftAskedOf, &p.Small, &r.PreflightFailed, &r.Reverted,
 			&r.Action, &reasons, &decided, &n.Exposed, &n.Proven, &n.Harmed, &n.Silent, &n.Open); err != nil {
 			return err
@@ -221,6 +230,11 @@ func (c conn) rollouts(ctx context.Context, text string, args ...any) (out []Rol
 		r.Started, r.RungSince, r.Ended, r.Decided = fromMicros(started), fromMicros(since), fromMicros(ended), fromMicros(decided)
 		if err := errors.Join(json.Unmarshal(policy, &r.Policy), json.Unmarshal(reasons, &r.Reasons), json.Unmarshal(halted, &r.Halted)); err != nil {
 			return fmt.Errorf("rollout R-%d: %w", r.ID, err)
+		}
+		if len(lane) > 0 {
+			if err := json.Unmarshal(lane, &r.Lane); err != nil {
+				return fmt.Errorf("rollout R-%d: lane: %w", r.ID, err)
+			}
 		}
 		if len(knowledge) == 0 {
 			knowledge = []byte("{}")

@@ -51,6 +51,7 @@ var suite = []struct {
 	{"WhoIsLimitedIsNotWaitedFor", limitedIsNotWaitedFor},
 	{"ATenantMayStayBehind", staysBehind},
 	{"WhyIsTheAnswer", whyIsTheAnswer},
+	{"ToSwitchLanesTakesTwo", laneTakesTwo},
 	{"DoctorFindsWhatDoesNotAddUp", doctorFinds},
 	{"CountsAlwaysAddUp", countsAddUp},
 	{"ReportBecomesACaseThatIsItsFacts", caseLine},

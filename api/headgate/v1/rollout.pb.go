@@ -188,6 +188,10 @@ type Rollout struct {
 	Reverted int64 `protobuf:"varint,21,opt,name=reverted,proto3" json:"reverted,omitempty"`
 	// The applied policy's revision; 0 if the policy came with the start.
 	PolicyRevision int64 `protobuf:"varint,30,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"`
+	// The emergency lane that was chosen, as the ledger has it, in JSON; empty if none.
+	LaneJson string `protobuf:"bytes,31,opt,name=lane_json,json=laneJson,proto3" json:"lane_json,omitempty"`
+	// Who asked to switch to an emergency's policy and waits for a second operator.
+	LaneAskedBy string `protobuf:"bytes,32,opt,name=lane_asked_by,json=laneAskedBy,proto3" json:"lane_asked_by,omitempty"`
 	// The segments that it leaves out.
 	Halted []*HaltedSegment `protobuf:"bytes,22,rep,name=halted,proto3" json:"halted,omitempty"`
 	// Who asked to take which of them in again, and waits for a second operator.
@@ -385,6 +389,20 @@ func (x *Rollout) GetPolicyRevision() int64 {
 	return 0
 }
 
+func (x *Rollout) GetLaneJson() string {
+	if x != nil {
+		return x.LaneJson
+	}
+	return ""
+}
+
+func (x *Rollout) GetLaneAskedBy() string {
+	if x != nil {
+		return x.LaneAskedBy
+	}
+	return ""
+}
+
 func (x *Rollout) GetHalted() []*HaltedSegment {
 	if x != nil {
 		return x.Halted
@@ -493,7 +511,13 @@ type StartRolloutRequest struct {
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// An applied policy, "NAME" for its newest revision or "NAME@REVISION"; instead
 	// of policy_json. The rollout records which revision it was.
-	Policy        string `protobuf:"bytes,10,opt,name=policy,proto3" json:"policy,omitempty"`
+	Policy string `protobuf:"bytes,10,opt,name=policy,proto3" json:"policy,omitempty"`
+	// A case says that the hole is exploited: if the policy names an emergency's lane,
+	// the rollout starts by that one.
+	Exploited bool `protobuf:"varint,11,opt,name=exploited,proto3" json:"exploited,omitempty"`
+	// Set in an emergency: the policy must be a lane for one, and what was weighed is
+	// recorded with who signed for it.
+	Trade         *Trade `protobuf:"bytes,12,opt,name=trade,proto3" json:"trade,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -563,6 +587,542 @@ func (x *StartRolloutRequest) GetPolicy() string {
 	return ""
 }
 
+func (x *StartRolloutRequest) GetExploited() bool {
+	if x != nil {
+		return x.Exploited
+	}
+	return false
+}
+
+func (x *StartRolloutRequest) GetTrade() *Trade {
+	if x != nil {
+		return x.Trade
+	}
+	return nil
+}
+
+// What an emergency weighs. Costs are in any one unit.
+type Trade struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Probability that an unprotected endpoint is compromised within an hour.
+	HazardPerHour float64 `protobuf:"fixed64,1,opt,name=hazard_per_hour,json=hazardPerHour,proto3" json:"hazard_per_hour,omitempty"`
+	// Probability that the release is bad.
+	Bad float64 `protobuf:"fixed64,2,opt,name=bad,proto3" json:"bad,omitempty"`
+	// Of one compromised endpoint, and of one harmed; 1 if 0 and the other is 0 too.
+	CostCompromised float64 `protobuf:"fixed64,3,opt,name=cost_compromised,json=costCompromised,proto3" json:"cost_compromised,omitempty"`
+	CostHarmed      float64 `protobuf:"fixed64,4,opt,name=cost_harmed,json=costHarmed,proto3" json:"cost_harmed,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Trade) Reset() {
+	*x = Trade{}
+	mi := &file_headgate_v1_rollout_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trade) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trade) ProtoMessage() {}
+
+func (x *Trade) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_rollout_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trade.ProtoReflect.Descriptor instead.
+func (*Trade) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Trade) GetHazardPerHour() float64 {
+	if x != nil {
+		return x.HazardPerHour
+	}
+	return 0
+}
+
+func (x *Trade) GetBad() float64 {
+	if x != nil {
+		return x.Bad
+	}
+	return 0
+}
+
+func (x *Trade) GetCostCompromised() float64 {
+	if x != nil {
+		return x.CostCompromised
+	}
+	return 0
+}
+
+func (x *Trade) GetCostHarmed() float64 {
+	if x != nil {
+		return x.CostHarmed
+	}
+	return 0
+}
+
+// One lane's expected cost: J = cost_compromised × compromised + cost_harmed × harmed.
+type Lane struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Policy string                 `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// Until 99 % of the reachable are protected, if nothing fails; microseconds.
+	To_99Us int64 `protobuf:"varint,2,opt,name=to_99_us,json=to99Us,proto3" json:"to_99_us,omitempty"`
+	// Endpoints that a bad release is held to.
+	Harm float64 `protobuf:"fixed64,3,opt,name=harm,proto3" json:"harm,omitempty"`
+	// Endpoints expected to be compromised while they wait.
+	Compromised float64 `protobuf:"fixed64,4,opt,name=compromised,proto3" json:"compromised,omitempty"`
+	// Endpoints expected to be harmed.
+	Harmed float64 `protobuf:"fixed64,5,opt,name=harmed,proto3" json:"harmed,omitempty"`
+	Total  float64 `protobuf:"fixed64,6,opt,name=total,proto3" json:"total,omitempty"`
+	// It may be taken; all at once is compared with only.
+	Lane          bool `protobuf:"varint,7,opt,name=lane,proto3" json:"lane,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lane) Reset() {
+	*x = Lane{}
+	mi := &file_headgate_v1_rollout_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lane) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lane) ProtoMessage() {}
+
+func (x *Lane) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_rollout_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lane.ProtoReflect.Descriptor instead.
+func (*Lane) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Lane) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *Lane) GetTo_99Us() int64 {
+	if x != nil {
+		return x.To_99Us
+	}
+	return 0
+}
+
+func (x *Lane) GetHarm() float64 {
+	if x != nil {
+		return x.Harm
+	}
+	return 0
+}
+
+func (x *Lane) GetCompromised() float64 {
+	if x != nil {
+		return x.Compromised
+	}
+	return 0
+}
+
+func (x *Lane) GetHarmed() float64 {
+	if x != nil {
+		return x.Harmed
+	}
+	return 0
+}
+
+func (x *Lane) GetTotal() float64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Lane) GetLane() bool {
+	if x != nil {
+		return x.Lane
+	}
+	return false
+}
+
+// Lanes at one hazard.
+type LanesAt struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	HazardPerHour float64                `protobuf:"fixed64,1,opt,name=hazard_per_hour,json=hazardPerHour,proto3" json:"hazard_per_hour,omitempty"`
+	// J of each lane, in the order of WeighLanesResponse.lanes.
+	Totals []float64 `protobuf:"fixed64,2,rep,packed,name=totals,proto3" json:"totals,omitempty"`
+	// The policy of the cheapest lane that may be taken.
+	Cheapest      string `protobuf:"bytes,3,opt,name=cheapest,proto3" json:"cheapest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LanesAt) Reset() {
+	*x = LanesAt{}
+	mi := &file_headgate_v1_rollout_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LanesAt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LanesAt) ProtoMessage() {}
+
+func (x *LanesAt) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_rollout_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LanesAt.ProtoReflect.Descriptor instead.
+func (*LanesAt) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *LanesAt) GetHazardPerHour() float64 {
+	if x != nil {
+		return x.HazardPerHour
+	}
+	return 0
+}
+
+func (x *LanesAt) GetTotals() []float64 {
+	if x != nil {
+		return x.Totals
+	}
+	return nil
+}
+
+func (x *LanesAt) GetCheapest() string {
+	if x != nil {
+		return x.Cheapest
+	}
+	return ""
+}
+
+type WeighLanesRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Product string                 `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
+	Trade   *Trade                 `protobuf:"bytes,2,opt,name=trade,proto3" json:"trade,omitempty"`
+	// Compared besides the presets: a policy in JSON, or an applied one.
+	PolicyJson string `protobuf:"bytes,3,opt,name=policy_json,json=policyJson,proto3" json:"policy_json,omitempty"`
+	Policy     string `protobuf:"bytes,4,opt,name=policy,proto3" json:"policy,omitempty"`
+	// Compare for so many endpoints; 0 is those that run the product.
+	Endpoints     int64 `protobuf:"varint,5,opt,name=endpoints,proto3" json:"endpoints,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WeighLanesRequest) Reset() {
+	*x = WeighLanesRequest{}
+	mi := &file_headgate_v1_rollout_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WeighLanesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WeighLanesRequest) ProtoMessage() {}
+
+func (x *WeighLanesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_rollout_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WeighLanesRequest.ProtoReflect.Descriptor instead.
+func (*WeighLanesRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *WeighLanesRequest) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+func (x *WeighLanesRequest) GetTrade() *Trade {
+	if x != nil {
+		return x.Trade
+	}
+	return nil
+}
+
+func (x *WeighLanesRequest) GetPolicyJson() string {
+	if x != nil {
+		return x.PolicyJson
+	}
+	return ""
+}
+
+func (x *WeighLanesRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *WeighLanesRequest) GetEndpoints() int64 {
+	if x != nil {
+		return x.Endpoints
+	}
+	return 0
+}
+
+type WeighLanesResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Endpoints int64                  `protobuf:"varint,1,opt,name=endpoints,proto3" json:"endpoints,omitempty"`
+	// The fastest first.
+	Lanes []*Lane `protobuf:"bytes,2,rep,name=lanes,proto3" json:"lanes,omitempty"`
+	// By rising hazard.
+	Curve []*LanesAt `protobuf:"bytes,3,rep,name=curve,proto3" json:"curve,omitempty"`
+	// The cheapest that may be taken at the trade's own hazard.
+	Cheapest      string `protobuf:"bytes,4,opt,name=cheapest,proto3" json:"cheapest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WeighLanesResponse) Reset() {
+	*x = WeighLanesResponse{}
+	mi := &file_headgate_v1_rollout_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WeighLanesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WeighLanesResponse) ProtoMessage() {}
+
+func (x *WeighLanesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_rollout_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WeighLanesResponse.ProtoReflect.Descriptor instead.
+func (*WeighLanesResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *WeighLanesResponse) GetEndpoints() int64 {
+	if x != nil {
+		return x.Endpoints
+	}
+	return 0
+}
+
+func (x *WeighLanesResponse) GetLanes() []*Lane {
+	if x != nil {
+		return x.Lanes
+	}
+	return nil
+}
+
+func (x *WeighLanesResponse) GetCurve() []*LanesAt {
+	if x != nil {
+		return x.Curve
+	}
+	return nil
+}
+
+func (x *WeighLanesResponse) GetCheapest() string {
+	if x != nil {
+		return x.Cheapest
+	}
+	return ""
+}
+
+type SwitchLaneRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// One of the two, as in StartRolloutRequest.
+	PolicyJson string `protobuf:"bytes,2,opt,name=policy_json,json=policyJson,proto3" json:"policy_json,omitempty"`
+	Policy     string `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`
+	Trade      *Trade `protobuf:"bytes,4,opt,name=trade,proto3" json:"trade,omitempty"`
+	Why        string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	// A case says so: one operator is enough if the policy in force names this one as
+	// its lane.
+	Exploited     bool `protobuf:"varint,6,opt,name=exploited,proto3" json:"exploited,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwitchLaneRequest) Reset() {
+	*x = SwitchLaneRequest{}
+	mi := &file_headgate_v1_rollout_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwitchLaneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwitchLaneRequest) ProtoMessage() {}
+
+func (x *SwitchLaneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_rollout_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwitchLaneRequest.ProtoReflect.Descriptor instead.
+func (*SwitchLaneRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SwitchLaneRequest) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SwitchLaneRequest) GetPolicyJson() string {
+	if x != nil {
+		return x.PolicyJson
+	}
+	return ""
+}
+
+func (x *SwitchLaneRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *SwitchLaneRequest) GetTrade() *Trade {
+	if x != nil {
+		return x.Trade
+	}
+	return nil
+}
+
+func (x *SwitchLaneRequest) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *SwitchLaneRequest) GetExploited() bool {
+	if x != nil {
+		return x.Exploited
+	}
+	return false
+}
+
+type SwitchLaneResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Rollout *Rollout               `protobuf:"bytes,1,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	// False: the wish is recorded and waits for a second operator.
+	Switched      bool `protobuf:"varint,2,opt,name=switched,proto3" json:"switched,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SwitchLaneResponse) Reset() {
+	*x = SwitchLaneResponse{}
+	mi := &file_headgate_v1_rollout_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SwitchLaneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SwitchLaneResponse) ProtoMessage() {}
+
+func (x *SwitchLaneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_rollout_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SwitchLaneResponse.ProtoReflect.Descriptor instead.
+func (*SwitchLaneResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SwitchLaneResponse) GetRollout() *Rollout {
+	if x != nil {
+		return x.Rollout
+	}
+	return nil
+}
+
+func (x *SwitchLaneResponse) GetSwitched() bool {
+	if x != nil {
+		return x.Switched
+	}
+	return false
+}
+
 type StartRolloutResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Rollout       *Rollout               `protobuf:"bytes,1,opt,name=rollout,proto3" json:"rollout,omitempty"`
@@ -572,7 +1132,7 @@ type StartRolloutResponse struct {
 
 func (x *StartRolloutResponse) Reset() {
 	*x = StartRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[5]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +1144,7 @@ func (x *StartRolloutResponse) String() string {
 func (*StartRolloutResponse) ProtoMessage() {}
 
 func (x *StartRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[5]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +1157,7 @@ func (x *StartRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRolloutResponse.ProtoReflect.Descriptor instead.
 func (*StartRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{5}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StartRolloutResponse) GetRollout() *Rollout {
@@ -616,7 +1176,7 @@ type GetRolloutRequest struct {
 
 func (x *GetRolloutRequest) Reset() {
 	*x = GetRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[6]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +1188,7 @@ func (x *GetRolloutRequest) String() string {
 func (*GetRolloutRequest) ProtoMessage() {}
 
 func (x *GetRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[6]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +1201,7 @@ func (x *GetRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRolloutRequest.ProtoReflect.Descriptor instead.
 func (*GetRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{6}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetRolloutRequest) GetId() int64 {
@@ -660,7 +1220,7 @@ type GetRolloutResponse struct {
 
 func (x *GetRolloutResponse) Reset() {
 	*x = GetRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[7]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +1232,7 @@ func (x *GetRolloutResponse) String() string {
 func (*GetRolloutResponse) ProtoMessage() {}
 
 func (x *GetRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[7]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +1245,7 @@ func (x *GetRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRolloutResponse.ProtoReflect.Descriptor instead.
 func (*GetRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{7}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetRolloutResponse) GetRollout() *Rollout {
@@ -705,7 +1265,7 @@ type ListRolloutsRequest struct {
 
 func (x *ListRolloutsRequest) Reset() {
 	*x = ListRolloutsRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[8]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -717,7 +1277,7 @@ func (x *ListRolloutsRequest) String() string {
 func (*ListRolloutsRequest) ProtoMessage() {}
 
 func (x *ListRolloutsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[8]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -730,7 +1290,7 @@ func (x *ListRolloutsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolloutsRequest.ProtoReflect.Descriptor instead.
 func (*ListRolloutsRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{8}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListRolloutsRequest) GetProduct() string {
@@ -750,7 +1310,7 @@ type ListRolloutsResponse struct {
 
 func (x *ListRolloutsResponse) Reset() {
 	*x = ListRolloutsResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[9]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +1322,7 @@ func (x *ListRolloutsResponse) String() string {
 func (*ListRolloutsResponse) ProtoMessage() {}
 
 func (x *ListRolloutsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[9]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +1335,7 @@ func (x *ListRolloutsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolloutsResponse.ProtoReflect.Descriptor instead.
 func (*ListRolloutsResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{9}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRolloutsResponse) GetRollouts() []*Rollout {
@@ -794,7 +1354,7 @@ type WatchRolloutRequest struct {
 
 func (x *WatchRolloutRequest) Reset() {
 	*x = WatchRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[10]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -806,7 +1366,7 @@ func (x *WatchRolloutRequest) String() string {
 func (*WatchRolloutRequest) ProtoMessage() {}
 
 func (x *WatchRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[10]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -819,7 +1379,7 @@ func (x *WatchRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRolloutRequest.ProtoReflect.Descriptor instead.
 func (*WatchRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{10}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchRolloutRequest) GetId() int64 {
@@ -838,7 +1398,7 @@ type WatchRolloutResponse struct {
 
 func (x *WatchRolloutResponse) Reset() {
 	*x = WatchRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[11]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +1410,7 @@ func (x *WatchRolloutResponse) String() string {
 func (*WatchRolloutResponse) ProtoMessage() {}
 
 func (x *WatchRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[11]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +1423,7 @@ func (x *WatchRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRolloutResponse.ProtoReflect.Descriptor instead.
 func (*WatchRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{11}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchRolloutResponse) GetRollout() *Rollout {
@@ -884,7 +1444,7 @@ type HoldRolloutRequest struct {
 
 func (x *HoldRolloutRequest) Reset() {
 	*x = HoldRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[12]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +1456,7 @@ func (x *HoldRolloutRequest) String() string {
 func (*HoldRolloutRequest) ProtoMessage() {}
 
 func (x *HoldRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[12]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +1469,7 @@ func (x *HoldRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldRolloutRequest.ProtoReflect.Descriptor instead.
 func (*HoldRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{12}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *HoldRolloutRequest) GetId() int64 {
@@ -935,7 +1495,7 @@ type HoldRolloutResponse struct {
 
 func (x *HoldRolloutResponse) Reset() {
 	*x = HoldRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[13]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -947,7 +1507,7 @@ func (x *HoldRolloutResponse) String() string {
 func (*HoldRolloutResponse) ProtoMessage() {}
 
 func (x *HoldRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[13]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -960,7 +1520,7 @@ func (x *HoldRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldRolloutResponse.ProtoReflect.Descriptor instead.
 func (*HoldRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{13}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HoldRolloutResponse) GetRollout() *Rollout {
@@ -983,7 +1543,7 @@ type ResumeRolloutRequest struct {
 
 func (x *ResumeRolloutRequest) Reset() {
 	*x = ResumeRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[14]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -995,7 +1555,7 @@ func (x *ResumeRolloutRequest) String() string {
 func (*ResumeRolloutRequest) ProtoMessage() {}
 
 func (x *ResumeRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[14]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,7 +1568,7 @@ func (x *ResumeRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRolloutRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{14}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResumeRolloutRequest) GetId() int64 {
@@ -1041,7 +1601,7 @@ type ResumeRolloutResponse struct {
 
 func (x *ResumeRolloutResponse) Reset() {
 	*x = ResumeRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[15]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1613,7 @@ func (x *ResumeRolloutResponse) String() string {
 func (*ResumeRolloutResponse) ProtoMessage() {}
 
 func (x *ResumeRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[15]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1626,7 @@ func (x *ResumeRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRolloutResponse.ProtoReflect.Descriptor instead.
 func (*ResumeRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{15}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ResumeRolloutResponse) GetRollout() *Rollout {
@@ -1086,7 +1646,7 @@ type HaltRolloutRequest struct {
 
 func (x *HaltRolloutRequest) Reset() {
 	*x = HaltRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[16]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1658,7 @@ func (x *HaltRolloutRequest) String() string {
 func (*HaltRolloutRequest) ProtoMessage() {}
 
 func (x *HaltRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[16]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1671,7 @@ func (x *HaltRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaltRolloutRequest.ProtoReflect.Descriptor instead.
 func (*HaltRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{16}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *HaltRolloutRequest) GetId() int64 {
@@ -1137,7 +1697,7 @@ type HaltRolloutResponse struct {
 
 func (x *HaltRolloutResponse) Reset() {
 	*x = HaltRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[17]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1709,7 @@ func (x *HaltRolloutResponse) String() string {
 func (*HaltRolloutResponse) ProtoMessage() {}
 
 func (x *HaltRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[17]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1722,7 @@ func (x *HaltRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaltRolloutResponse.ProtoReflect.Descriptor instead.
 func (*HaltRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{17}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *HaltRolloutResponse) GetRollout() *Rollout {
@@ -1182,7 +1742,7 @@ type RevertRolloutRequest struct {
 
 func (x *RevertRolloutRequest) Reset() {
 	*x = RevertRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[18]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1754,7 @@ func (x *RevertRolloutRequest) String() string {
 func (*RevertRolloutRequest) ProtoMessage() {}
 
 func (x *RevertRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[18]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1767,7 @@ func (x *RevertRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertRolloutRequest.ProtoReflect.Descriptor instead.
 func (*RevertRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{18}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RevertRolloutRequest) GetId() int64 {
@@ -1233,7 +1793,7 @@ type RevertRolloutResponse struct {
 
 func (x *RevertRolloutResponse) Reset() {
 	*x = RevertRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[19]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1805,7 @@ func (x *RevertRolloutResponse) String() string {
 func (*RevertRolloutResponse) ProtoMessage() {}
 
 func (x *RevertRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[19]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1818,7 @@ func (x *RevertRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertRolloutResponse.ProtoReflect.Descriptor instead.
 func (*RevertRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{19}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RevertRolloutResponse) GetRollout() *Rollout {
@@ -1281,7 +1841,7 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\x04open\x18\x05 \x01(\x03R\x04open\"4\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
-	"\x06detail\x18\x02 \x01(\tR\x06detail\"\xd0\x06\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\"\x91\a\n" +
 	"\aRollout\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
 	"\aproduct\x18\x02 \x01(\tR\aproduct\x12\x18\n" +
@@ -1309,7 +1869,9 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"policyJson\x12&\n" +
 	"\x0fresume_asked_by\x18\x14 \x01(\tR\rresumeAskedBy\x12\x1a\n" +
 	"\breverted\x18\x15 \x01(\x03R\breverted\x12'\n" +
-	"\x0fpolicy_revision\x18\x1e \x01(\x03R\x0epolicyRevision\x122\n" +
+	"\x0fpolicy_revision\x18\x1e \x01(\x03R\x0epolicyRevision\x12\x1b\n" +
+	"\tlane_json\x18\x1f \x01(\tR\blaneJson\x12\"\n" +
+	"\rlane_asked_by\x18  \x01(\tR\vlaneAskedBy\x122\n" +
 	"\x06halted\x18\x16 \x03(\v2\x1a.headgate.v1.HaltedSegmentR\x06halted\x12\"\n" +
 	"\rlift_asked_by\x18\x17 \x01(\tR\vliftAskedBy\x12\"\n" +
 	"\rlift_asked_of\x18\x18 \x01(\tR\vliftAskedOf\x12\x1d\n" +
@@ -1323,7 +1885,7 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\x05share\x18\x03 \x01(\x01R\x05share\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa1\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe9\x01\n" +
 	"\x13StartRolloutRequest\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1f\n" +
@@ -1332,7 +1894,50 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06policy\x18\n" +
-	" \x01(\tR\x06policy\"F\n" +
+	" \x01(\tR\x06policy\x12\x1c\n" +
+	"\texploited\x18\v \x01(\bR\texploited\x12(\n" +
+	"\x05trade\x18\f \x01(\v2\x12.headgate.v1.TradeR\x05trade\"\x8d\x01\n" +
+	"\x05Trade\x12&\n" +
+	"\x0fhazard_per_hour\x18\x01 \x01(\x01R\rhazardPerHour\x12\x10\n" +
+	"\x03bad\x18\x02 \x01(\x01R\x03bad\x12)\n" +
+	"\x10cost_compromised\x18\x03 \x01(\x01R\x0fcostCompromised\x12\x1f\n" +
+	"\vcost_harmed\x18\x04 \x01(\x01R\n" +
+	"costHarmed\"\xb0\x01\n" +
+	"\x04Lane\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x18\n" +
+	"\bto_99_us\x18\x02 \x01(\x03R\x06to99Us\x12\x12\n" +
+	"\x04harm\x18\x03 \x01(\x01R\x04harm\x12 \n" +
+	"\vcompromised\x18\x04 \x01(\x01R\vcompromised\x12\x16\n" +
+	"\x06harmed\x18\x05 \x01(\x01R\x06harmed\x12\x14\n" +
+	"\x05total\x18\x06 \x01(\x01R\x05total\x12\x12\n" +
+	"\x04lane\x18\a \x01(\bR\x04lane\"e\n" +
+	"\aLanesAt\x12&\n" +
+	"\x0fhazard_per_hour\x18\x01 \x01(\x01R\rhazardPerHour\x12\x16\n" +
+	"\x06totals\x18\x02 \x03(\x01R\x06totals\x12\x1a\n" +
+	"\bcheapest\x18\x03 \x01(\tR\bcheapest\"\xae\x01\n" +
+	"\x11WeighLanesRequest\x12\x18\n" +
+	"\aproduct\x18\x01 \x01(\tR\aproduct\x12(\n" +
+	"\x05trade\x18\x02 \x01(\v2\x12.headgate.v1.TradeR\x05trade\x12\x1f\n" +
+	"\vpolicy_json\x18\x03 \x01(\tR\n" +
+	"policyJson\x12\x16\n" +
+	"\x06policy\x18\x04 \x01(\tR\x06policy\x12\x1c\n" +
+	"\tendpoints\x18\x05 \x01(\x03R\tendpoints\"\xa3\x01\n" +
+	"\x12WeighLanesResponse\x12\x1c\n" +
+	"\tendpoints\x18\x01 \x01(\x03R\tendpoints\x12'\n" +
+	"\x05lanes\x18\x02 \x03(\v2\x11.headgate.v1.LaneR\x05lanes\x12*\n" +
+	"\x05curve\x18\x03 \x03(\v2\x14.headgate.v1.LanesAtR\x05curve\x12\x1a\n" +
+	"\bcheapest\x18\x04 \x01(\tR\bcheapest\"\xb6\x01\n" +
+	"\x11SwitchLaneRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x1f\n" +
+	"\vpolicy_json\x18\x02 \x01(\tR\n" +
+	"policyJson\x12\x16\n" +
+	"\x06policy\x18\x03 \x01(\tR\x06policy\x12(\n" +
+	"\x05trade\x18\x04 \x01(\v2\x12.headgate.v1.TradeR\x05trade\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\x12\x1c\n" +
+	"\texploited\x18\x06 \x01(\bR\texploited\"`\n" +
+	"\x12SwitchLaneResponse\x12.\n" +
+	"\arollout\x18\x01 \x01(\v2\x14.headgate.v1.RolloutR\arollout\x12\x1a\n" +
+	"\bswitched\x18\x02 \x01(\bR\bswitched\"F\n" +
 	"\x14StartRolloutResponse\x12.\n" +
 	"\arollout\x18\x01 \x01(\v2\x14.headgate.v1.RolloutR\arollout\"#\n" +
 	"\x11GetRolloutRequest\x12\x0e\n" +
@@ -1367,12 +1972,16 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"G\n" +
 	"\x15RevertRolloutResponse\x12.\n" +
-	"\arollout\x18\x01 \x01(\v2\x14.headgate.v1.RolloutR\arollout2\xb4\x05\n" +
+	"\arollout\x18\x01 \x01(\v2\x14.headgate.v1.RolloutR\arollout2\xd2\x06\n" +
 	"\x0eRolloutService\x12S\n" +
 	"\fStartRollout\x12 .headgate.v1.StartRolloutRequest\x1a!.headgate.v1.StartRolloutResponse\x12M\n" +
 	"\n" +
 	"GetRollout\x12\x1e.headgate.v1.GetRolloutRequest\x1a\x1f.headgate.v1.GetRolloutResponse\x12S\n" +
-	"\fListRollouts\x12 .headgate.v1.ListRolloutsRequest\x1a!.headgate.v1.ListRolloutsResponse\x12U\n" +
+	"\fListRollouts\x12 .headgate.v1.ListRolloutsRequest\x1a!.headgate.v1.ListRolloutsResponse\x12M\n" +
+	"\n" +
+	"WeighLanes\x12\x1e.headgate.v1.WeighLanesRequest\x1a\x1f.headgate.v1.WeighLanesResponse\x12M\n" +
+	"\n" +
+	"SwitchLane\x12\x1e.headgate.v1.SwitchLaneRequest\x1a\x1f.headgate.v1.SwitchLaneResponse\x12U\n" +
 	"\fWatchRollout\x12 .headgate.v1.WatchRolloutRequest\x1a!.headgate.v1.WatchRolloutResponse0\x01\x12P\n" +
 	"\vHoldRollout\x12\x1f.headgate.v1.HoldRolloutRequest\x1a .headgate.v1.HoldRolloutResponse\x12V\n" +
 	"\rResumeRollout\x12!.headgate.v1.ResumeRolloutRequest\x1a\".headgate.v1.ResumeRolloutResponse\x12P\n" +
@@ -1391,64 +2000,81 @@ func file_headgate_v1_rollout_proto_rawDescGZIP() []byte {
 	return file_headgate_v1_rollout_proto_rawDescData
 }
 
-var file_headgate_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_headgate_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_headgate_v1_rollout_proto_goTypes = []any{
 	(*Counts)(nil),                // 0: headgate.v1.Counts
 	(*Reason)(nil),                // 1: headgate.v1.Reason
 	(*Rollout)(nil),               // 2: headgate.v1.Rollout
 	(*HaltedSegment)(nil),         // 3: headgate.v1.HaltedSegment
 	(*StartRolloutRequest)(nil),   // 4: headgate.v1.StartRolloutRequest
-	(*StartRolloutResponse)(nil),  // 5: headgate.v1.StartRolloutResponse
-	(*GetRolloutRequest)(nil),     // 6: headgate.v1.GetRolloutRequest
-	(*GetRolloutResponse)(nil),    // 7: headgate.v1.GetRolloutResponse
-	(*ListRolloutsRequest)(nil),   // 8: headgate.v1.ListRolloutsRequest
-	(*ListRolloutsResponse)(nil),  // 9: headgate.v1.ListRolloutsResponse
-	(*WatchRolloutRequest)(nil),   // 10: headgate.v1.WatchRolloutRequest
-	(*WatchRolloutResponse)(nil),  // 11: headgate.v1.WatchRolloutResponse
-	(*HoldRolloutRequest)(nil),    // 12: headgate.v1.HoldRolloutRequest
-	(*HoldRolloutResponse)(nil),   // 13: headgate.v1.HoldRolloutResponse
-	(*ResumeRolloutRequest)(nil),  // 14: headgate.v1.ResumeRolloutRequest
-	(*ResumeRolloutResponse)(nil), // 15: headgate.v1.ResumeRolloutResponse
-	(*HaltRolloutRequest)(nil),    // 16: headgate.v1.HaltRolloutRequest
-	(*HaltRolloutResponse)(nil),   // 17: headgate.v1.HaltRolloutResponse
-	(*RevertRolloutRequest)(nil),  // 18: headgate.v1.RevertRolloutRequest
-	(*RevertRolloutResponse)(nil), // 19: headgate.v1.RevertRolloutResponse
-	nil,                           // 20: headgate.v1.HaltedSegment.LabelsEntry
+	(*Trade)(nil),                 // 5: headgate.v1.Trade
+	(*Lane)(nil),                  // 6: headgate.v1.Lane
+	(*LanesAt)(nil),               // 7: headgate.v1.LanesAt
+	(*WeighLanesRequest)(nil),     // 8: headgate.v1.WeighLanesRequest
+	(*WeighLanesResponse)(nil),    // 9: headgate.v1.WeighLanesResponse
+	(*SwitchLaneRequest)(nil),     // 10: headgate.v1.SwitchLaneRequest
+	(*SwitchLaneResponse)(nil),    // 11: headgate.v1.SwitchLaneResponse
+	(*StartRolloutResponse)(nil),  // 12: headgate.v1.StartRolloutResponse
+	(*GetRolloutRequest)(nil),     // 13: headgate.v1.GetRolloutRequest
+	(*GetRolloutResponse)(nil),    // 14: headgate.v1.GetRolloutResponse
+	(*ListRolloutsRequest)(nil),   // 15: headgate.v1.ListRolloutsRequest
+	(*ListRolloutsResponse)(nil),  // 16: headgate.v1.ListRolloutsResponse
+	(*WatchRolloutRequest)(nil),   // 17: headgate.v1.WatchRolloutRequest
+	(*WatchRolloutResponse)(nil),  // 18: headgate.v1.WatchRolloutResponse
+	(*HoldRolloutRequest)(nil),    // 19: headgate.v1.HoldRolloutRequest
+	(*HoldRolloutResponse)(nil),   // 20: headgate.v1.HoldRolloutResponse
+	(*ResumeRolloutRequest)(nil),  // 21: headgate.v1.ResumeRolloutRequest
+	(*ResumeRolloutResponse)(nil), // 22: headgate.v1.ResumeRolloutResponse
+	(*HaltRolloutRequest)(nil),    // 23: headgate.v1.HaltRolloutRequest
+	(*HaltRolloutResponse)(nil),   // 24: headgate.v1.HaltRolloutResponse
+	(*RevertRolloutRequest)(nil),  // 25: headgate.v1.RevertRolloutRequest
+	(*RevertRolloutResponse)(nil), // 26: headgate.v1.RevertRolloutResponse
+	nil,                           // 27: headgate.v1.HaltedSegment.LabelsEntry
 }
 var file_headgate_v1_rollout_proto_depIdxs = []int32{
 	0,  // 0: headgate.v1.Rollout.counts:type_name -> headgate.v1.Counts
 	1,  // 1: headgate.v1.Rollout.reasons:type_name -> headgate.v1.Reason
 	3,  // 2: headgate.v1.Rollout.halted:type_name -> headgate.v1.HaltedSegment
-	20, // 3: headgate.v1.HaltedSegment.labels:type_name -> headgate.v1.HaltedSegment.LabelsEntry
-	2,  // 4: headgate.v1.StartRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 5: headgate.v1.GetRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 6: headgate.v1.ListRolloutsResponse.rollouts:type_name -> headgate.v1.Rollout
-	2,  // 7: headgate.v1.WatchRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 8: headgate.v1.HoldRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 9: headgate.v1.ResumeRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 10: headgate.v1.HaltRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 11: headgate.v1.RevertRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	4,  // 12: headgate.v1.RolloutService.StartRollout:input_type -> headgate.v1.StartRolloutRequest
-	6,  // 13: headgate.v1.RolloutService.GetRollout:input_type -> headgate.v1.GetRolloutRequest
-	8,  // 14: headgate.v1.RolloutService.ListRollouts:input_type -> headgate.v1.ListRolloutsRequest
-	10, // 15: headgate.v1.RolloutService.WatchRollout:input_type -> headgate.v1.WatchRolloutRequest
-	12, // 16: headgate.v1.RolloutService.HoldRollout:input_type -> headgate.v1.HoldRolloutRequest
-	14, // 17: headgate.v1.RolloutService.ResumeRollout:input_type -> headgate.v1.ResumeRolloutRequest
-	16, // 18: headgate.v1.RolloutService.HaltRollout:input_type -> headgate.v1.HaltRolloutRequest
-	18, // 19: headgate.v1.RolloutService.RevertRollout:input_type -> headgate.v1.RevertRolloutRequest
-	5,  // 20: headgate.v1.RolloutService.StartRollout:output_type -> headgate.v1.StartRolloutResponse
-	7,  // 21: headgate.v1.RolloutService.GetRollout:output_type -> headgate.v1.GetRolloutResponse
-	9,  // 22: headgate.v1.RolloutService.ListRollouts:output_type -> headgate.v1.ListRolloutsResponse
-	11, // 23: headgate.v1.RolloutService.WatchRollout:output_type -> headgate.v1.WatchRolloutResponse
-	13, // 24: headgate.v1.RolloutService.HoldRollout:output_type -> headgate.v1.HoldRolloutResponse
-	15, // 25: headgate.v1.RolloutService.ResumeRollout:output_type -> headgate.v1.ResumeRolloutResponse
-	17, // 26: headgate.v1.RolloutService.HaltRollout:output_type -> headgate.v1.HaltRolloutResponse
-	19, // 27: headgate.v1.RolloutService.RevertRollout:output_type -> headgate.v1.RevertRolloutResponse
-	20, // [20:28] is the sub-list for method output_type
-	12, // [12:20] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	27, // 3: headgate.v1.HaltedSegment.labels:type_name -> headgate.v1.HaltedSegment.LabelsEntry
+	5,  // 4: headgate.v1.StartRolloutRequest.trade:type_name -> headgate.v1.Trade
+	5,  // 5: headgate.v1.WeighLanesRequest.trade:type_name -> headgate.v1.Trade
+	6,  // 6: headgate.v1.WeighLanesResponse.lanes:type_name -> headgate.v1.Lane
+	7,  // 7: headgate.v1.WeighLanesResponse.curve:type_name -> headgate.v1.LanesAt
+	5,  // 8: headgate.v1.SwitchLaneRequest.trade:type_name -> headgate.v1.Trade
+	2,  // 9: headgate.v1.SwitchLaneResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 10: headgate.v1.StartRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 11: headgate.v1.GetRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 12: headgate.v1.ListRolloutsResponse.rollouts:type_name -> headgate.v1.Rollout
+	2,  // 13: headgate.v1.WatchRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 14: headgate.v1.HoldRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 15: headgate.v1.ResumeRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 16: headgate.v1.HaltRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 17: headgate.v1.RevertRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	4,  // 18: headgate.v1.RolloutService.StartRollout:input_type -> headgate.v1.StartRolloutRequest
+	13, // 19: headgate.v1.RolloutService.GetRollout:input_type -> headgate.v1.GetRolloutRequest
+	15, // 20: headgate.v1.RolloutService.ListRollouts:input_type -> headgate.v1.ListRolloutsRequest
+	8,  // 21: headgate.v1.RolloutService.WeighLanes:input_type -> headgate.v1.WeighLanesRequest
+	10, // 22: headgate.v1.RolloutService.SwitchLane:input_type -> headgate.v1.SwitchLaneRequest
+	17, // 23: headgate.v1.RolloutService.WatchRollout:input_type -> headgate.v1.WatchRolloutRequest
+	19, // 24: headgate.v1.RolloutService.HoldRollout:input_type -> headgate.v1.HoldRolloutRequest
+	21, // 25: headgate.v1.RolloutService.ResumeRollout:input_type -> headgate.v1.ResumeRolloutRequest
+	23, // 26: headgate.v1.RolloutService.HaltRollout:input_type -> headgate.v1.HaltRolloutRequest
+	25, // 27: headgate.v1.RolloutService.RevertRollout:input_type -> headgate.v1.RevertRolloutRequest
+	12, // 28: headgate.v1.RolloutService.StartRollout:output_type -> headgate.v1.StartRolloutResponse
+	14, // 29: headgate.v1.RolloutService.GetRollout:output_type -> headgate.v1.GetRolloutResponse
+	16, // 30: headgate.v1.RolloutService.ListRollouts:output_type -> headgate.v1.ListRolloutsResponse
+	9,  // 31: headgate.v1.RolloutService.WeighLanes:output_type -> headgate.v1.WeighLanesResponse
+	11, // 32: headgate.v1.RolloutService.SwitchLane:output_type -> headgate.v1.SwitchLaneResponse
+	18, // 33: headgate.v1.RolloutService.WatchRollout:output_type -> headgate.v1.WatchRolloutResponse
+	20, // 34: headgate.v1.RolloutService.HoldRollout:output_type -> headgate.v1.HoldRolloutResponse
+	22, // 35: headgate.v1.RolloutService.ResumeRollout:output_type -> headgate.v1.ResumeRolloutResponse
+	24, // 36: headgate.v1.RolloutService.HaltRollout:output_type -> headgate.v1.HaltRolloutResponse
+	26, // 37: headgate.v1.RolloutService.RevertRollout:output_type -> headgate.v1.RevertRolloutResponse
+	28, // [28:38] is the sub-list for method output_type
+	18, // [18:28] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_rollout_proto_init() }
@@ -1462,7 +2088,7 @@ func file_headgate_v1_rollout_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_rollout_proto_rawDesc), len(file_headgate_v1_rollout_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -42,6 +42,12 @@ const (
 	// RolloutServiceListRolloutsProcedure is the fully-qualified name of the RolloutService's
 	// ListRollouts RPC.
 	RolloutServiceListRolloutsProcedure = "/headgate.v1.RolloutService/ListRollouts"
+	// RolloutServiceWeighLanesProcedure is the fully-qualified name of the RolloutService's WeighLanes
+	// RPC.
+	RolloutServiceWeighLanesProcedure = "/headgate.v1.RolloutService/WeighLanes"
+	// RolloutServiceSwitchLaneProcedure is the fully-qualified name of the RolloutService's SwitchLane
+	// RPC.
+	RolloutServiceSwitchLaneProcedure = "/headgate.v1.RolloutService/SwitchLane"
 	// RolloutServiceWatchRolloutProcedure is the fully-qualified name of the RolloutService's
 	// WatchRollout RPC.
 	RolloutServiceWatchRolloutProcedure = "/headgate.v1.RolloutService/WatchRollout"
@@ -64,6 +70,13 @@ type RolloutServiceClient interface {
 	StartRollout(context.Context, *connect.Request[v1.StartRolloutRequest]) (*connect.Response[v1.StartRolloutResponse], error)
 	GetRollout(context.Context, *connect.Request[v1.GetRolloutRequest]) (*connect.Response[v1.GetRolloutResponse], error)
 	ListRollouts(context.Context, *connect.Request[v1.ListRolloutsRequest]) (*connect.Response[v1.ListRolloutsResponse], error)
+	// WeighLanes compares, for a product's fleet, what it costs to wait and to go, by
+	// each lane. It changes nothing.
+	WeighLanes(context.Context, *connect.Request[v1.WeighLanesRequest]) (*connect.Response[v1.WeighLanesResponse], error)
+	// SwitchLane switches a running rollout to an emergency's policy. It takes a
+	// second, other operator who asks for the same, unless the policy in force says
+	// otherwise: the first call records the wish.
+	SwitchLane(context.Context, *connect.Request[v1.SwitchLaneRequest]) (*connect.Response[v1.SwitchLaneResponse], error)
 	// WatchRollout sends the rollout's state now and after each change, and ends
 	// when the rollout can change no more by itself.
 	WatchRollout(context.Context, *connect.Request[v1.WatchRolloutRequest]) (*connect.ServerStreamForClient[v1.WatchRolloutResponse], error)
@@ -108,6 +121,18 @@ func NewRolloutServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(rolloutServiceMethods.ByName("ListRollouts")),
 			connect.WithClientOptions(opts...),
 		),
+		weighLanes: connect.NewClient[v1.WeighLanesRequest, v1.WeighLanesResponse](
+			httpClient,
+			baseURL+RolloutServiceWeighLanesProcedure,
+			connect.WithSchema(rolloutServiceMethods.ByName("WeighLanes")),
+			connect.WithClientOptions(opts...),
+		),
+		switchLane: connect.NewClient[v1.SwitchLaneRequest, v1.SwitchLaneResponse](
+			httpClient,
+			baseURL+RolloutServiceSwitchLaneProcedure,
+			connect.WithSchema(rolloutServiceMethods.ByName("SwitchLane")),
+			connect.WithClientOptions(opts...),
+		),
 		watchRollout: connect.NewClient[v1.WatchRolloutRequest, v1.WatchRolloutResponse](
 			httpClient,
 			baseURL+RolloutServiceWatchRolloutProcedure,
@@ -146,6 +171,8 @@ type rolloutServiceClient struct {
 	startRollout  *connect.Client[v1.StartRolloutRequest, v1.StartRolloutResponse]
 	getRollout    *connect.Client[v1.GetRolloutRequest, v1.GetRolloutResponse]
 	listRollouts  *connect.Client[v1.ListRolloutsRequest, v1.ListRolloutsResponse]
+	weighLanes    *connect.Client[v1.WeighLanesRequest, v1.WeighLanesResponse]
+	switchLane    *connect.Client[v1.SwitchLaneRequest, v1.SwitchLaneResponse]
 	watchRollout  *connect.Client[v1.WatchRolloutRequest, v1.WatchRolloutResponse]
 	holdRollout   *connect.Client[v1.HoldRolloutRequest, v1.HoldRolloutResponse]
 	resumeRollout *connect.Client[v1.ResumeRolloutRequest, v1.ResumeRolloutResponse]
@@ -166,6 +193,16 @@ func (c *rolloutServiceClient) GetRollout(ctx context.Context, req *connect.Requ
 // ListRollouts calls headgate.v1.RolloutService.ListRollouts.
 func (c *rolloutServiceClient) ListRollouts(ctx context.Context, req *connect.Request[v1.ListRolloutsRequest]) (*connect.Response[v1.ListRolloutsResponse], error) {
 	return c.listRollouts.CallUnary(ctx, req)
+}
+
+// WeighLanes calls headgate.v1.RolloutService.WeighLanes.
+func (c *rolloutServiceClient) WeighLanes(ctx context.Context, req *connect.Request[v1.WeighLanesRequest]) (*connect.Response[v1.WeighLanesResponse], error) {
+	return c.weighLanes.CallUnary(ctx, req)
+}
+
+// SwitchLane calls headgate.v1.RolloutService.SwitchLane.
+func (c *rolloutServiceClient) SwitchLane(ctx context.Context, req *connect.Request[v1.SwitchLaneRequest]) (*connect.Response[v1.SwitchLaneResponse], error) {
+	return c.switchLane.CallUnary(ctx, req)
 }
 
 // WatchRollout calls headgate.v1.RolloutService.WatchRollout.
@@ -198,6 +235,13 @@ type RolloutServiceHandler interface {
 	StartRollout(context.Context, *connect.Request[v1.StartRolloutRequest]) (*connect.Response[v1.StartRolloutResponse], error)
 	GetRollout(context.Context, *connect.Request[v1.GetRolloutRequest]) (*connect.Response[v1.GetRolloutResponse], error)
 	ListRollouts(context.Context, *connect.Request[v1.ListRolloutsRequest]) (*connect.Response[v1.ListRolloutsResponse], error)
+	// WeighLanes compares, for a product's fleet, what it costs to wait and to go, by
+	// each lane. It changes nothing.
+	WeighLanes(context.Context, *connect.Request[v1.WeighLanesRequest]) (*connect.Response[v1.WeighLanesResponse], error)
+	// SwitchLane switches a running rollout to an emergency's policy. It takes a
+	// second, other operator who asks for the same, unless the policy in force says
+	// otherwise: the first call records the wish.
+	SwitchLane(context.Context, *connect.Request[v1.SwitchLaneRequest]) (*connect.Response[v1.SwitchLaneResponse], error)
 	// WatchRollout sends the rollout's state now and after each change, and ends
 	// when the rollout can change no more by itself.
 	WatchRollout(context.Context, *connect.Request[v1.WatchRolloutRequest], *connect.ServerStream[v1.WatchRolloutResponse]) error
@@ -238,6 +282,18 @@ func NewRolloutServiceHandler(svc RolloutServiceHandler, opts ...connect.Handler
 		connect.WithSchema(rolloutServiceMethods.ByName("ListRollouts")),
 		connect.WithHandlerOptions(opts...),
 	)
+	rolloutServiceWeighLanesHandler := connect.NewUnaryHandler(
+		RolloutServiceWeighLanesProcedure,
+		svc.WeighLanes,
+		connect.WithSchema(rolloutServiceMethods.ByName("WeighLanes")),
+		connect.WithHandlerOptions(opts...),
+	)
+	rolloutServiceSwitchLaneHandler := connect.NewUnaryHandler(
+		RolloutServiceSwitchLaneProcedure,
+		svc.SwitchLane,
+		connect.WithSchema(rolloutServiceMethods.ByName("SwitchLane")),
+		connect.WithHandlerOptions(opts...),
+	)
 	rolloutServiceWatchRolloutHandler := connect.NewServerStreamHandler(
 		RolloutServiceWatchRolloutProcedure,
 		svc.WatchRollout,
@@ -276,6 +332,10 @@ func NewRolloutServiceHandler(svc RolloutServiceHandler, opts ...connect.Handler
 			rolloutServiceGetRolloutHandler.ServeHTTP(w, r)
 		case RolloutServiceListRolloutsProcedure:
 			rolloutServiceListRolloutsHandler.ServeHTTP(w, r)
+		case RolloutServiceWeighLanesProcedure:
+			rolloutServiceWeighLanesHandler.ServeHTTP(w, r)
+		case RolloutServiceSwitchLaneProcedure:
+			rolloutServiceSwitchLaneHandler.ServeHTTP(w, r)
 		case RolloutServiceWatchRolloutProcedure:
 			rolloutServiceWatchRolloutHandler.ServeHTTP(w, r)
 		case RolloutServiceHoldRolloutProcedure:
@@ -305,6 +365,14 @@ func (UnimplementedRolloutServiceHandler) GetRollout(context.Context, *connect.R
 
 func (UnimplementedRolloutServiceHandler) ListRollouts(context.Context, *connect.Request[v1.ListRolloutsRequest]) (*connect.Response[v1.ListRolloutsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.RolloutService.ListRollouts is not implemented"))
+}
+
+func (UnimplementedRolloutServiceHandler) WeighLanes(context.Context, *connect.Request[v1.WeighLanesRequest]) (*connect.Response[v1.WeighLanesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.RolloutService.WeighLanes is not implemented"))
+}
+
+func (UnimplementedRolloutServiceHandler) SwitchLane(context.Context, *connect.Request[v1.SwitchLaneRequest]) (*connect.Response[v1.SwitchLaneResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.RolloutService.SwitchLane is not implemented"))
 }
 
 func (UnimplementedRolloutServiceHandler) WatchRollout(context.Context, *connect.Request[v1.WatchRolloutRequest], *connect.ServerStream[v1.WatchRolloutResponse]) error {
