@@ -140,6 +140,7 @@ Connection:    --server, --token-file, --pin, or HEADGATE_SERVER,
 		a.embargoCommand(),
 		a.clockCommand(),
 		a.partyCommand(),
+		a.affectedCommand(),
 		a.demoCommand(),
 		a.versionCommand(),
 	)

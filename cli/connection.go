@@ -48,7 +48,9 @@ type client struct {
 	repository headgatev1connect.RepositoryServiceClient
 	review     headgatev1connect.ReviewServiceClient
 	rollout    headgatev1connect.RolloutServiceClient
+	affected   headgatev1connect.AffectedServiceClient
 	cases      headgatev1connect.CaseServiceClient
+	sboms      headgatev1connect.SBOMServiceClient
 	report     headgatev1connect.ReportServiceClient
 	notice     headgatev1connect.NoticeServiceClient
 }
@@ -83,7 +85,9 @@ func (c *connection) connect() (*client, error) {
 		repository: headgatev1connect.NewRepositoryServiceClient(h, base),
 		review:     headgatev1connect.NewReviewServiceClient(h, base),
 		rollout:    headgatev1connect.NewRolloutServiceClient(h, base),
+		affected:   headgatev1connect.NewAffectedServiceClient(h, base),
 		cases:      headgatev1connect.NewCaseServiceClient(h, base),
+		sboms:      headgatev1connect.NewSBOMServiceClient(h, base),
 		report:     headgatev1connect.NewReportServiceClient(h, base),
 		notice:     headgatev1connect.NewNoticeServiceClient(h, base),
 	}, nil

@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) endpointCommand() *cobra.Command {
-	return group("endpoint", "What runs a product and reports", a.endpointList(), a.endpointShow(), a.endpointWhy())
+	return group("endpoint", "What runs a product and reports", a.endpointList(), a.endpointShow(), a.endpointWhy(), a.endpointSBOM())
 }
 
 func (a *app) endpointList() *cobra.Command {

@@ -17,7 +17,7 @@ import (
 
 func (a *app) releaseCommand() *cobra.Command {
 	return group("release", "A version of a product: pack it, sign it, publish it",
-		a.releaseInit(), a.releaseSign(), a.releasePublish(), a.releaseRenew(), a.releaseList())
+		a.releaseInit(), a.releaseSign(), a.releasePublish(), a.releaseRenew(), a.releaseList(), a.releaseSBOM())
 }
 
 // sampleManifest is a product whose four commands do nothing yet.

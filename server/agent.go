@@ -148,7 +148,12 @@ func (s agentService) beacon(ctx context.Context, c caller, m *headgatev1.Beacon
 	if err := s.requests.Beacon(ctx, report); err != nil {
 		return nil, err
 	}
-	return &headgatev1.BeaconResponse{AckedSeq: report.Seq}, nil
+	if len(m.CheckResults) > 0 {
+		if err := s.takeChecks(ctx, c.endpoint, m.CheckResults); err != nil {
+			return nil, err
+		}
+	}
+	return &headgatev1.BeaconResponse{AckedSeq: report.Seq, Checks: s.checks.of(c.endpoint)}, nil
 }
 
 var attempts = map[headgatev1.AttemptState]store.AttemptState{

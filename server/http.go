@@ -16,6 +16,7 @@ import (
 	headgatev1connect "github.com/headgate/headgate/api/headgate/v1/headgatev1connect"
 	"github.com/headgate/headgate/internal/lane"
 	"github.com/headgate/headgate/release"
+	"github.com/headgate/headgate/release/sbom"
 	"github.com/headgate/headgate/release/tuf"
 )
 
@@ -26,6 +27,8 @@ const (
 	// maxMessage is the largest message of the API, decompressed; metadata is the
 	// longest, and JSON carries it in base64.
 	maxMessage = tuf.MaxTargets*4/3 + 64<<10
+	// maxDocument is the largest message that carries a document, in base64.
+	maxDocument = sbom.MaxSize*4/3 + 64<<10
 	// maxAgentMessage is the largest message of an agent.
 	maxAgentMessage = 64 << 10
 )
@@ -72,6 +75,8 @@ func (s *Server) mountAPI(mux *http.ServeMux) (usual []lane.Route) {
 	mux.Handle(grant.spec.Procedure, grant)
 	mux.Handle(beacon.spec.Procedure, beacon)
 	mux.Handle(headgatev1connect.NewAccountServiceHandler(accountService{s}, people...))
+	mux.Handle(headgatev1connect.NewAffectedServiceHandler(affectedService{s}, people...))
+	mux.Handle(headgatev1connect.NewSBOMServiceHandler(sbomService{s}, append(common[:len(common):len(common)], connect.WithReadMaxBytes(maxDocument))...))
 	mux.Handle(headgatev1connect.NewCaseServiceHandler(caseService{s}, people...))
 	mux.Handle(headgatev1connect.NewReportServiceHandler(reportService{s}, people...))
 	mux.Handle(headgatev1connect.NewCatalogServiceHandler(catalogService{s}, people...))

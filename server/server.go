@@ -53,6 +53,8 @@ type Server struct {
 	sweeper    *control.Sweeper
 	discloser  *control.Discloser
 	signals    *control.Signals
+	follower   *control.Follower
+	checks     *checks
 	requests   *control.Requests
 	enrolments *control.Collector[store.Enrolment, store.EnrolAnswer]
 	publisher  *control.Publisher
@@ -158,6 +160,8 @@ func (s *Server) Start(ctx context.Context) (err error) {
 	if s.signals.Querier != nil {
 		s.loops.Go(func() { s.signals.Run(loops) })
 	}
+	s.loops.Go(func() { s.follower.Run(loops) })
+	s.loops.Go(func() { s.checks.run(loops) })
 	s.loops.Go(func() { s.files.run(loops) })
 	s.loops.Go(func() { s.herald.Run(loops) })
 	s.loops.Go(func() { s.courier.Run(loops) })
@@ -189,6 +193,10 @@ func (s *Server) abandon() {
 	}
 }
 
+// affectedEvery is how often it is looked who joined the affected of a case, and
+// who was fixed: far less than a ladder's measurement may be old.
+const affectedEvery = 15 * time.Second
+
 // wire puts the parts together.
 func (s *Server) wire(ctx context.Context) error {
 	c := s.cfg
@@ -218,6 +226,8 @@ func (s *Server) wire(ctx context.Context) error {
 		s.decider.Wake()
 	}}
 	s.discloser = &control.Discloser{Cases: s.store, As: store.Engine("engine"), Measure: s.measure, Every: c.DiscloseEvery.Std(), Now: c.Now, Log: c.Log}
+	s.follower = &control.Follower{Cases: s.store, Every: affectedEvery, Now: c.Now, Log: c.Log}
+	s.checks = &checks{store: s.store, every: checksEvery, log: c.Log}
 	s.requests = control.NewRequests(c.Queue, s.store, c.Now, s.decider.Grain, s.decider.Wake)
 	s.requests.Observe = s.metrics.observeBatch
 	s.enrolments = control.NewEnrolments(c.Queue, s.store, c.Now)

@@ -102,7 +102,7 @@ func (c conn) affected(ctx context.Context, v Viewer, id int64) (w work, err err
 
 // MatchAffected tells whom the case's ranges concern just now, and keeps nothing.
 func (s *Store) MatchAffected(ctx context.Context, v Viewer, id int64, now time.Time) (out Affected, err error) {
-	err = s.inWrite(ctx, "match case "+CaseID(id), func(c conn) error {
+	err = s.inWrite(ctx, "match a case", func(c conn) error {
 		w, err := c.affected(ctx, v, id)
 		if err != nil {
 			return err
@@ -148,7 +148,7 @@ func (c conn) standing(ctx context.Context, out *Affected, v Viewer, all []fleet
 // member of the case who may work on it; ErrState while the case names no ranges.
 func (s *Store) FreezeAffected(ctx context.Context, v Viewer, id int64, now time.Time, inTx InTx) (out Affected, err error) {
 	now = now.UTC().Truncate(time.Microsecond)
-	err = s.inWrite(ctx, "freeze whom case "+CaseID(id)+" concerns", func(c conn) error {
+	err = s.inWrite(ctx, "freeze whom a case concerns", func(c conn) error {
 		w, err := c.affected(ctx, v, id)
 		if err != nil {
 			return err
@@ -270,17 +270,15 @@ type change struct {
 
 // UpdateAffected follows the affected of a case that were frozen once: those that
 // joined late or came back are added with their time, those whose fix is verified
-// are closed. It records what changed, and the verified-fixed fraction as a fact
-// whenever it reached another whole percent. It returns how many places changed.
+// are closed. It records what changed, and returns how many places did.
 func (s *Store) UpdateAffected(ctx context.Context, id int64, now time.Time) (n int, err error) {
 	now = now.UTC().Truncate(time.Microsecond)
-	err = s.inWrite(ctx, "follow whom case "+CaseID(id)+" concerns", func(c conn) error {
-		v := Engine("engine")
-		w, err := c.affected(ctx, v, id)
+	err = s.inWrite(ctx, "follow whom a case concerns", func(c conn) error {
+		w, err := c.affected(ctx, Engine("engine"), id)
 		if err != nil {
 			return err
 		}
-		all, changed, err := c.follow(ctx, w, now)
+		_, changed, err := c.follow(ctx, w, now)
 		if err != nil {
 			return err
 		}
@@ -289,34 +287,13 @@ func (s *Store) UpdateAffected(ctx context.Context, id int64, now time.Time) (n 
 				return err
 			}
 		}
-		out := Affected{}
-		if err := c.standing(ctx, &out, v, all, now); err != nil {
-			return err
-		}
-		m := measure(out.Tally, now)
-		if !w.kase.State.Has(psirt.FixReady) || !news(w.kase.Outcome.Fixed, m) {
-			return nil
-		}
-		return c.measured(ctx, v, w, now, &m)
+		return nil
 	})
 	return n, err
 }
 
-// Confidence is that of the lower bound that becomes a fact.
+// Confidence is that of the lower bound that people are shown.
 const Confidence = 0.95
-
-func measure(t fleet.Tally, now time.Time) psirt.FixMeasured {
-	p := protection(t, now)
-	return psirt.FixMeasured{Lower: p.Lower(Confidence), N: p.Resources, Verified: p.Verified, Stale: p.Stale}
-}
-
-// news tells whether a measurement is worth a fact: it crossed a whole percent.
-func news(was *psirt.FixMeasured, m psirt.FixMeasured) bool {
-	if was == nil {
-		return m.N > 0
-	}
-	return int(100*was.Lower) != int(100*m.Lower)
-}
 
 // FollowedCases lists the open cases whose affected were frozen.
 func (s *Store) FollowedCases(ctx context.Context) (out []int64, err error) {
@@ -336,7 +313,7 @@ func (s *Store) FollowedCases(ctx context.Context) (out []int64, err error) {
 // ReadAffected tells how whom a case concerns stands. endpoint, if not 0, narrows
 // it to one. A read of a sealed case is recorded.
 func (s *Store) ReadAffected(ctx context.Context, v Viewer, id, endpoint int64, now time.Time) (out Affected, err error) {
-	err = s.inWrite(ctx, "read whom case "+CaseID(id)+" concerns", func(c conn) error {
+	err = s.inWrite(ctx, "read whom a case concerns", func(c conn) error {
 		w, err := c.affected(ctx, v, id)
 		if err != nil {
 			return err
@@ -369,8 +346,11 @@ func (s *Store) Protection(ctx context.Context, v Viewer, id int64, now time.Tim
 	if err != nil {
 		return advisory.Protection{}, err
 	}
-	return protection(a.Tally, a.At), nil
+	return a.Protection(), nil
 }
+
+// Protection is how far its resources are fixed.
+func (a Affected) Protection() advisory.Protection { return protection(a.Tally, a.At) }
 
 func protection(t fleet.Tally, at time.Time) advisory.Protection {
 	return advisory.Protection{Resources: t.Resources, Verified: t.Verified, Stale: t.Stale, At: micros(at)}
