@@ -20,7 +20,7 @@ type Letterhead struct {
 }
 
 // maxWave is how many tenants one transaction tells: other writers wait for it.
-const maxWave = 1000
+const maxWave = 5000
 
 // WaveDraft asks for a wave.
 type WaveDraft struct {

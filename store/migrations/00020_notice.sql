@@ -56,7 +56,7 @@ CREATE TABLE notice (
   reasons      TEXT    NOT NULL,
   look         BIGINT  NOT NULL,
   UNIQUE (case_id, tenant)
-){{clustered}};
+);
 CREATE INDEX notice_tenant ON notice (tenant, id);
 CREATE INDEX notice_look ON notice (look) WHERE look > 0;
 
@@ -91,7 +91,7 @@ CREATE TABLE notice_message (
   body    TEXT   NOT NULL,
   created BIGINT NOT NULL,
   UNIQUE (notice, purpose, n)
-){{clustered}};
+);
 
 -- The outbox: one message on one channel (notify.Delivery). holder is the server
 -- that works on it. doubtful counts the attempts whose answer is not known.
