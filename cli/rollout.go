@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -72,6 +71,7 @@ func rolloutID(id int64) string { return "R-" + strconv.FormatInt(id, 10) }
 func (a *app) rolloutStart() *cobra.Command {
 	var policyFile, requestID string
 	var f tradeFlags
+	var dryRun bool
 	c := &cobra.Command{
 		Use: "start VENDOR/PRODUCT VERSION", Short: "Start a rollout of a published release", Args: cobra.ExactArgs(2),
 		Long: `Start a rollout of a published release. In an emergency say how likely it is to be
@@ -101,10 +101,17 @@ for each lane, and recorded with who signed.
 				return err
 			}
 			req.Exploited = f.exploited
+			if dryRun {
+				planned, err := a.plan(cmd.Context(), c, req)
+				if err != nil {
+					return err
+				}
+				return a.result(planned, func(t *table) { showPlan(t, planned) })
+			}
 			if given {
 				err = a.startEmergency(cmd.Context(), c, &f, req, p)
 			} else {
-				err = a.confirm("%s %s will go out by policy %q: %s.", args[0], args[1], cmp.Or(req.Policy, p.Name), policyText(p))
+				err = a.confirmStart(cmd.Context(), c, req, p)
 			}
 			if err != nil {
 				return err
@@ -119,6 +126,7 @@ for each lane, and recorded with who signed.
 	}
 	c.Flags().StringVar(&policyFile, "policy", "", "flash, standard, safe, driver, emergency, an applied `policy` as NAME or NAME@REVISION, or a JSON file")
 	f.flags(c)
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "start nothing; say which cohorts and which coverage it would come to")
 	c.Flags().StringVar(&requestID, "request-id", "", "a repeat with the same id returns the rollout it made")
 	return c
 }
@@ -141,8 +149,8 @@ func (a *app) startPolicy(ctx context.Context, name string, req *headgatev1.Star
 	}
 	if p.Budget != nil && isPreset(name) {
 		p.Name += "-evidence"
-		p.Budget.SlowShare, p.Budget.Cover, p.Budget.Segments = 0, 0, false
-		a.say("Preset %s without vitals, coverage cohort and segments: the server does not observe these yet.", name)
+		p.Budget.SlowShare = 0
+		a.say("Preset %s without vitals: the server does not observe these yet.", name)
 	}
 	doc, err := p.Document()
 	req.PolicyJson = string(doc)
@@ -247,6 +255,9 @@ func showRollout(t *table, r *headgatev1.Rollout) {
 	t.field("exposed", fmt.Sprintf("%d = %d proven + %d harmed + %d silent + %d open", n.GetExposed(), n.GetProven(), n.GetHarmed(), n.GetSilent(), n.GetOpen()))
 	if r.Fit > 0 {
 		t.field("fleet", fmt.Sprintf("%d endpoints fit, %d heard from now", r.Fit, r.Online))
+	}
+	if c := r.Coverage; c != nil {
+		t.field("coverage", coverageText(c))
 	}
 	for _, h := range r.Halted {
 		t.field("left out", fmt.Sprintf("%s, %.3g %% of the fleet", h.Segment, 100*h.Share))

@@ -30,6 +30,7 @@ const supersededGrace = time.Hour
 // Repository is what the publisher needs of the store.
 type Repository interface {
 	OpenRollouts(ctx context.Context) ([]store.Rollout, error)
+	Chosen(ctx context.Context, id int64) ([]string, error)
 	RepositoryVersion(ctx context.Context) (int64, error)
 	RepositoryFiles(ctx context.Context, prefix string) ([]store.File, int64, error)
 	CommitRepository(ctx context.Context, c store.RepositoryCommit, now time.Time, inTx store.InTx) (int64, error)
@@ -256,7 +257,11 @@ func (p *Publisher) PublishPlan(ctx context.Context) error {
 		if err != nil {
 			return tuf.Change{}, fmt.Errorf("publish plan: %w", err)
 		}
-		plan := rollout.Plan(s.plan.Version+1, s.Now, p.Cadence, offered(open))
+		offers, err := p.offered(ctx, open)
+		if err != nil {
+			return tuf.Change{}, fmt.Errorf("publish plan: %w", err)
+		}
+		plan := rollout.Plan(s.plan.Version+1, s.Now, p.Cadence, offers)
 		if s.State[tuf.Rollout] != nil && samePlan(plan, s.plan) {
 			return tuf.Change{}, errNothing
 		}
@@ -302,12 +307,18 @@ func (s *Step) Repo() tuf.Repo { return s.repo }
 // Nothing ends the step without a commit.
 func (s *Step) Nothing() (tuf.Change, error) { return tuf.Change{}, errNothing }
 
-func offered(open []store.Rollout) []rollout.Offered {
+func (p *Publisher) offered(ctx context.Context, open []store.Rollout) ([]rollout.Offered, error) {
 	out := make([]rollout.Offered, len(open))
 	for i, r := range open {
 		out[i] = rollout.Offered{Rollout: r.ID, Product: r.Product, Version: r.Version, Digest: r.Digest, State: r.State, Pace: r.Pace, Policy: r.Policy, Seed: r.Seed, Halted: r.Halted}
+		if r.Coverage.Chosen > 0 && r.Pace.Cover > 0 && r.State.Active() {
+			var err error
+			if out[i].Chosen, err = p.Repository.Chosen(ctx, r.ID); err != nil {
+				return nil, err
+			}
+		}
 	}
-	return out
+	return out, nil
 }
 
 // samePlan compares what two plans ask, whatever their version and time.

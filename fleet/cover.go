@@ -1,7 +1,10 @@
 package fleet
 
 import (
+	"cmp"
+	"fmt"
 	"math"
+	"slices"
 )
 
 // Index holds the labels of a fleet by column, as numbers: two bytes per label
@@ -49,6 +52,8 @@ type Covered struct {
 	LowerBound int
 	// Uncovered lists the critical combinations that no eligible endpoint has.
 	Uncovered []int
+	// Missed are the largest cells that have no chosen member.
+	Missed []Combination
 }
 
 // cellIndex numbers single values and pairs.
@@ -126,9 +131,13 @@ func Cover(ix Index, want Coverage) Covered {
 	}
 	p.critical()
 	p.greedy()
+	var missed []int
 	for i, n := range lack {
 		if n > 0 {
 			out.Cells++
+		}
+		if n > 0 && p.has[i] == 0 {
+			missed = append(missed, i)
 		}
 		if n > 0 && p.has[i] > 0 {
 			out.Reached++
@@ -138,7 +147,26 @@ func Cover(ix Index, want Coverage) Covered {
 		}
 	}
 	out.LowerBound = c.lowerBound(size, want.LeastCell)
+	slices.SortFunc(missed, func(a, b int) int { return cmp.Or(cmp.Compare(size[b], size[a]), cmp.Compare(a, b)) })
+	for _, i := range missed[:min(len(missed), maxMissed)] {
+		out.Missed = append(out.Missed, c.combination(i))
+	}
 	return out
+}
+
+// combination is the label values of a cell.
+func (c *cellIndex) combination(cell int) Combination {
+	for a, k := range c.ix.Cardinality {
+		if v := cell - c.single[a]; v >= 0 && v < k {
+			return Combination{a: uint16(v)}
+		}
+		for b := a + 1; b < len(c.ix.Cardinality); b++ {
+			if v := cell - c.pair[a][b]; v >= 0 && v < k*c.ix.Cardinality[b] {
+				return Combination{a: uint16(v / c.ix.Cardinality[b]), b: uint16(v % c.ix.Cardinality[b])}
+			}
+		}
+	}
+	panic(fmt.Sprintf("fleet: cell %d of %d is none", cell, c.n))
 }
 
 // Worth is what each further chosen member of a cell is worth, from the first to

@@ -136,8 +136,10 @@ func (e Expected) Lower(delta float64) float64 {
 // n treated endpoints of which failed failed while e was to be expected. The
 // error is at most delta for the count and controlDelta for the expectation.
 // It lies in (0, 1].
-func UpperExcess(failed, n int64, e Expected, delta, controlDelta float64) float64 {
-	u := UpperRate(failed, n, delta)
+// population is how many the treated were drawn from, themselves included; 0 is
+// any number.
+func UpperExcess(failed, n, population int64, e Expected, delta, controlDelta float64) float64 {
+	u := UpperRateOf(failed, n, population, delta)
 	if n > 0 {
 		u -= e.Lower(controlDelta) / float64(n)
 	}

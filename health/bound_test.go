@@ -93,7 +93,7 @@ func TestBoundsAreNumbers(t *testing.T) {
 		if l := e.Lower(delta); !(l >= 0 && l <= e.Mean) {
 			t.Fatalf("%+v at %g: lower limit %g", e, delta, l)
 		}
-		if x := UpperExcess(failed, n, e, delta, 1e-4); !(x > 0 && x <= u) {
+		if x := UpperExcess(failed, n, 0, e, delta, 1e-4); !(x > 0 && x <= u) {
 			t.Fatalf("excess %g of a rate of at most %g", x, u)
 		}
 	})
@@ -107,7 +107,7 @@ func TestWhereGonumGivesUp(t *testing.T) {
 
 // TestUnknownIsNeverSafe: nobody observed bounds nothing.
 func TestUnknownIsNeverSafe(t *testing.T) {
-	for _, u := range []float64{UpperRate(0, 0, 0.1), UpperRate(0, 10, 0), UpperRate(0, 10, math.NaN()), UpperExcess(0, 0, Expected{Mean: 5, Variance: 1}, 0.1, 0.1)} {
+	for _, u := range []float64{UpperRate(0, 0, 0.1), UpperRate(0, 10, 0), UpperRate(0, 10, math.NaN()), UpperExcess(0, 0, 0, Expected{Mean: 5, Variance: 1}, 0.1, 0.1)} {
 		if u != 1 {
 			t.Errorf("bound %g without knowledge", u)
 		}

@@ -86,6 +86,10 @@ type Answer struct {
 // it from a release may end sooner than was foreseen.
 const maxRetry = 10 * time.Minute
 
+// Covers tells whether there is room for one more that was chosen for coverage.
+// Who finds none waits for its turn like everyone.
+func (g *Gate) Covers() bool { return g.State == Running && g.Covered < g.Pace.Cover }
+
 // Admit answers one ask and, for a new exposure, takes its place in the gate:
 // asks of one batch see each other.
 func (g *Gate) Admit(a Ask) Answer {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/health"
 	"github.com/headgate/headgate/internal/span"
 )
@@ -29,6 +30,11 @@ type Budget struct {
 	// cover the fleet's pairs of labels; at most a fiftieth of the fleet. They count
 	// as exposed and prove nothing.
 	Cover int64 `json:"cover"`
+	// CoverPerTenant is how many of those may be one tenant's; 0 is any number.
+	CoverPerTenant int64 `json:"cover_per_tenant,omitempty"`
+	// Critical are combinations of labels, each as "arch=arm64 & driver=X", that
+	// coverage must have a member of, whatever their size.
+	Critical []string `json:"critical,omitempty"`
 	// Segments halts a segment alone where its labels explain the harm: at most
 	// MaxSegment of the fleet each and MaxExcluded in all.
 	Segments    bool    `json:"segments"`
@@ -178,5 +184,36 @@ func (b Budget) check() (field string, err error) {
 	if b.Gates < 0 || b.Gates >= health.MaxCohorts || b.Cover < 0 || b.Cover > 1e7 {
 		return "gates, cover", fmt.Errorf("%d, %d; want 0 to %d, and 0 to 10000000", b.Gates, b.Cover, health.MaxCohorts-1)
 	}
+	if b.CoverPerTenant < 0 || len(b.Critical) > maxCritical {
+		return "cover_per_tenant, critical", fmt.Errorf("%d, and %d combinations; want no negative number, and at most %d", b.CoverPerTenant, len(b.Critical), maxCritical)
+	}
+	for _, text := range b.Critical {
+		if _, err := fleet.ParseSegment(text); err != nil {
+			return "critical", err
+		}
+	}
 	return "", nil
+}
+
+// maxCritical is how many combinations a policy may declare.
+const maxCritical = 100
+
+// CriticalSegments are the declared combinations of a policy that was checked.
+func (b Budget) CriticalSegments() (out []fleet.Labels) {
+	for _, text := range b.Critical {
+		if l, err := fleet.ParseSegment(text); err == nil {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// Coverage is what to ask of fleet.Choose for a fleet of n.
+func (b Budget) Coverage(n int64) fleet.Coverage {
+	want := fleet.Coverage{Most: int(b.coverOf(n)), LeastCell: int(LeastCell(n)), Quota: health.Enough, PerTenant: int(b.CoverPerTenant)}
+	if l := b.Ladder(n); len(l) > 1 {
+		k := min(len(l)-1, coverRung(len(l)-1))
+		want.Beside = int(max(0, l[k]-l[k-1]-b.coverOf(n)))
+	}
+	return want
 }

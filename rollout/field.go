@@ -48,6 +48,8 @@ var fields = []Field{
 	{"budget.alpha_segment", "the probability of wrongly halting any segment of a good release"},
 	{"budget.gates", "the least number of gates before everyone; 0 is as few as the budget needs"},
 	{"budget.cover", "endpoints chosen because they cover pairs of labels; at most a fiftieth of the fleet"},
+	{"budget.cover_per_tenant", "how many of those may be one tenant's; 0 is any number"},
+	{"budget.critical", "combinations such as \"arch=arm64 & driver=X\" of which one endpoint is chosen whatever their size"},
 	{"budget.segments", "halt a segment alone where its labels explain the harm"},
 	{"budget.max_segment", "the largest share of the fleet that one halted segment may have"},
 	{"budget.max_excluded", "the largest share of the fleet in halted segments; beyond it everything halts"},

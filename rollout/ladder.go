@@ -21,6 +21,7 @@ type planner struct {
 	first int
 	delta func(cohort int) float64
 	upper func(n, baseline, delta float64) float64
+	later []laterLook
 }
 
 // leastCohort is the smallest first cohort worth its latency: with fewer, all of
@@ -34,13 +35,42 @@ const maxGates = health.MaxCohorts - 1
 // after each cohort, coverage included from the second on. It has the fewest
 // gates that the first horizon's budget allows (or b.Gates, if more) and then
 // the smallest cohorts. Nil means that no plan can keep the budget.
-func (b Budget) Ladder(n int64) []int64 { return b.planner(n).fewest(int(b.Gates)) }
+func (b Budget) Ladder(n int64) []int64 {
+	if l := b.planner(n).fewest(b.leastGates(n)); l != nil {
+		return l
+	}
+	return b.planner(n).fewest(int(b.Gates))
+}
+
+// leastGates is the fewest gates to plan with: coverage goes with a cohort between
+// the first and everyone, so that there must be one.
+func (b Budget) leastGates(n int64) int {
+	if b.coverOf(n) > 0 {
+		return max(2, int(b.Gates))
+	}
+	return int(b.Gates)
+}
 
 func (b Budget) planner(n int64) planner {
 	return planner{
 		n: float64(n), budget: b.Horizons[0].Budget(n), baseline: b.Baseline, cover: float64(b.coverOf(n)), least: leastCohort,
-		delta: func(k int) float64 { return b.delta(k, 0) }, upper: planUpper,
+		delta: func(k int) float64 { return b.delta(k, 0) }, upper: planUpper, later: b.laterLooks(n),
 	}
+}
+
+// laterLook is a later horizon's budget, and the error of its look at a cohort.
+type laterLook struct {
+	budget float64
+	delta  func(cohort int) float64
+}
+
+// laterLooks are those of the horizons after the first. In millions their budgets
+// are far larger; in a small fleet all are LeastHarm, and the smaller error rules.
+func (b Budget) laterLooks(n int64) (out []laterLook) {
+	for j := 1; j < len(b.Horizons); j++ {
+		out = append(out, laterLook{b.Horizons[j].Budget(n), func(k int) float64 { return b.delta(k, j) }})
+	}
+	return out
 }
 
 // rest is the plan from where a rollout stands, now exposed by so many cohorts,
@@ -111,8 +141,9 @@ func (p planner) fewest(least int) []int64 {
 
 // with is the plan with exactly so many gates: each cohort is the smallest that
 // can pay for all that is exposed after the next step, and the first costs at
-// most the budget. A cohort stands on those before it, which the way back from
-// the end does not know yet: a few rounds find them.
+// most the budget. A cohort stands on those before it, of whom it is known what
+// came of them and who need no payment; the way back from the end does not know
+// them yet: a few rounds find them.
 func (p planner) with(gates int) []int64 {
 	total := make([]float64, gates+1)
 	for range 30 {
@@ -140,16 +171,24 @@ func (p planner) round(gates int, last []float64) []float64 {
 	total := make([]float64, gates+1)
 	total[gates] = p.n
 	for k := gates - 1; k >= 0; k-- {
-		cohort := p.smallest(total[k+1], p.delta(p.first+k))
+		before := p.now // whose outcome is known by the time that the cohort's is
+		if k > 0 && !p.pooled {
+			before = last[k-1]
+		}
+		next := total[k+1]
+		if !p.pooled {
+			next -= before
+		}
+		cohort := p.smallest(next, p.budget, p.delta(p.first+k))
+		for _, l := range p.later {
+			cohort = max(cohort, p.smallest(next, l.budget, l.delta(p.first+k)))
+		}
 		if k == 0 && p.least > 0 {
 			cohort = max(cohort, min(p.least, p.budget))
 		}
 		total[k] = cohort
-		switch {
-		case k == 0:
-			total[k] += p.now
-		case !p.pooled:
-			total[k] += last[k-1]
+		if k == 0 || !p.pooled {
+			total[k] += before
 		}
 		if p.first+k == coverRung(p.first+gates) {
 			total[k] += p.cover
@@ -169,8 +208,8 @@ func (p planner) round(gates int, last []float64) []float64 {
 func coverRung(gates int) int { return max(1, gates-2) }
 
 // smallest is the least cohort whose bound pays for next, +Inf if none does.
-func (p planner) smallest(next, delta float64) float64 {
-	pays := func(n float64) bool { return p.upper(n, p.baseline, delta)*next <= p.budget }
+func (p planner) smallest(next, budget, delta float64) float64 {
+	pays := func(n float64) bool { return p.upper(n, p.baseline, delta)*next <= budget }
 	lo, hi := 0.0, next
 	if !pays(hi) {
 		return math.Inf(1)

@@ -100,7 +100,8 @@ type Numbers struct {
 	GatesLimit int64   `json:"gates_limit,omitempty"`
 }
 
-// Bound is one horizon's budget inequality: Allowed = Budget / Upper.
+// Bound is one horizon's budget inequality: Allowed = Before + (Budget -
+// BeforeFailed) / Upper.
 type Bound struct {
 	Age      string  `json:"age"` // or "vitals"
 	Budget   float64 `json:"budget"`
@@ -110,6 +111,10 @@ type Bound struct {
 	Size     int64   `json:"size"`
 	Expected float64 `json:"expected"`
 	Allowed  float64 `json:"allowed"`
+	// Before were exposed before the cohort, and BeforeFailed of them had failed by
+	// the age.
+	Before       int64 `json:"before,omitempty"`
+	BeforeFailed int64 `json:"before_failed,omitempty"`
 }
 
 // check refuses what cannot have been observed.

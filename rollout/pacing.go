@@ -68,7 +68,8 @@ func (s Snapshot) newPacing(now time.Time) *pacing {
 	for _, c := range p.o.Cohorts {
 		look.Cohorts = append(look.Cohorts, c.Arm)
 	}
-	p.n.Target = int64(math.Floor(float64(s.Control.Fit) * (1 - p.b.Holdback) * (1 - p.o.HaltedShare)))
+	kept := math.Floor(float64(s.Control.Fit) * (1 - p.o.HaltedShare))
+	p.n.Target = int64(kept - math.Floor(kept*p.b.Holdback))
 	look.Joined = s.Pace.Ceiling >= p.n.Target
 	p.k.Evidence = p.k.Evidence.Next(look)
 	if p.b.Segments {
@@ -128,7 +129,7 @@ func (p *pacing) bounds() {
 		b := Bound{Age: h.Age.String(), Budget: h.Budget(p.s.Control.Fit), Upper: 1, Cohort: -1}
 		for _, g := range p.k.Gates {
 			if g.Horizon == j {
-				b.improve(p.gate(g))
+				p.improve(&b, p.gate(g))
 			}
 		}
 		p.addBound(b)
@@ -138,7 +139,7 @@ func (p *pacing) bounds() {
 		for _, g := range p.k.Gates {
 			if c := p.o.Cohorts[g.Cohort]; g.Horizon == 0 {
 				u := health.UpperExceedance(c.Slow, c.Measured, p.b.delta(g.Cohort, 0))
-				b.improve(Bound{Upper: u, Cohort: g.Cohort, Failed: c.Slow, Size: c.Measured, Expected: 0.05 * float64(c.Measured)})
+				p.improve(&b, Bound{Upper: u, Cohort: g.Cohort, Failed: c.Slow, Size: c.Measured, Expected: 0.05 * float64(c.Measured)})
 			}
 		}
 		// The first cohort measures too few to say anything of one endpoint in a
@@ -150,16 +151,38 @@ func (p *pacing) bounds() {
 }
 
 func (p *pacing) addBound(b Bound) {
-	b.Allowed = b.Budget / b.Upper
+	b.pays()
 	p.n.Allowed = min(p.n.Allowed, b.Allowed)
 	p.n.Bounds = append(p.n.Bounds, b)
 }
 
-func (b *Bound) improve(by Bound) {
-	if by.Upper < b.Upper {
-		by.Age, by.Budget = b.Age, b.Budget
+// pays finds what the budget pays for: of those exposed before the cohort it is
+// known what came of them; the others may fail as often as the bound allows.
+func (b *Bound) pays() {
+	b.Allowed = float64(b.Before) + max(0, b.Budget-float64(b.BeforeFailed))/b.Upper
+}
+
+// improve takes the bound that pays for more.
+func (p *pacing) improve(b *Bound, by Bound) {
+	by.Age, by.Budget = b.Age, b.Budget
+	b.pays()
+	if by.pays(); by.Allowed > b.Allowed {
 		*b = by
 	}
+}
+
+// before is how many were exposed before a cohort, and how many of those had
+// failed by a horizon. Who was chosen for coverage counts as soon as the youngest
+// of them has reached it; until then as one of the others.
+func (p *pacing) before(cohort, horizon int) (exposed, failed int64) {
+	for _, c := range p.o.Cohorts[:cohort] {
+		exposed, failed = exposed+c.Granted, failed+c.ByAge[horizon]
+	}
+	c := p.o.Coverage
+	if c.Granted > 0 && p.now.Sub(c.Last) >= p.b.Horizons[horizon].Age.Std() {
+		exposed, failed = exposed+c.Granted, failed+c.Arm.Failed()
+	}
+	return exposed, failed
 }
 
 // gate is the bound of one look. A cohort granted before segments were halted is
@@ -177,8 +200,15 @@ func (p *pacing) gate(g Gated) Bound {
 			delta /= float64(max(2, p.o.CellsTested))
 		}
 	}
-	u := health.UpperExcess(c.ByAge[g.Horizon], size, e, max(delta, 1e-300), p.b.controlDelta())
-	return Bound{Upper: u, Cohort: g.Cohort, Failed: c.ByAge[g.Horizon], Size: size, Expected: e.Mean}
+	before, failed := p.before(g.Cohort, g.Horizon)
+	// Who was not exposed before is whom the cohort was drawn from; nobody who is
+	// left out since is taken off, which only makes them more.
+	drawn := p.s.Control.Fit
+	for _, earlier := range p.o.Cohorts[:g.Cohort] {
+		drawn -= earlier.Granted
+	}
+	u := health.UpperExcess(c.ByAge[g.Horizon], size, drawn, e, max(delta, 1e-300), p.b.controlDelta())
+	return Bound{Upper: u, Cohort: g.Cohort, Failed: c.ByAge[g.Horizon], Size: size, Expected: e.Mean, Before: before, BeforeFailed: failed}
 }
 
 // alarm halts what the evidence is against: the segment that explains it, or

@@ -98,6 +98,9 @@ func TestBudgetedDecisions(t *testing.T) {
 			c.change(&s)
 			if name == "the floor" {
 				s.Control.Fit, s.Pace.Ceiling = 50_000, 48
+				b := *s.Policy.Budget // without coverage, which would have a cohort of its own first
+				b.Cover = 0
+				s.Policy.Budget = &b
 				s.Observed.Cohorts[0] = Cohort{Granted: 5000, Size: 5000, Last: t0, ByAge: []int64{0}}
 				s.Counts = health.Counts{Exposed: 5000, Proven: 5000}
 			}

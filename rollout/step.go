@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/health"
+	"github.com/headgate/headgate/internal/span"
 )
 
 // leastStep is how much more than now a step must expose to be worth a cohort.
@@ -62,6 +63,7 @@ func (p *pacing) start(d Decision) Decision {
 	}
 	// Every horizon's budget holds before anything is known.
 	size = max(1, min(size, int64(p.n.Allowed), p.n.Target))
+	d.Pace.Small = math.Floor(float64(p.s.Control.Fit)*p.b.Holdback) < 1
 	return p.open(d, 0, size, 0, Reason{"start", fmt.Sprintf("the first cohort: %d of %d endpoints; planned %v", size, p.s.Control.Fit, p.n.Ladder)})
 }
 
@@ -116,6 +118,15 @@ func (p *pacing) fill(d Decision) Decision {
 // step opens the next cohort as far as the budgets pay and the plan asks for.
 func (p *pacing) step(d Decision) Decision {
 	now, rung := max(p.s.Pace.Ceiling, p.s.Counts.Exposed), p.s.Pace.Rung+1
+	if h, wait := p.ripening(); wait > 0 {
+		d.Reasons = append(d.Reasons, Reason{"probation", fmt.Sprintf("cohort %d reaches %s in %s; in a small fleet no cohort is spent before", p.s.Pace.Rung, h, wait.Round(time.Second))}, p.ruling())
+		return d
+	}
+	if rung >= health.MaxCohorts && p.n.Allowed >= float64(p.n.Target) {
+		// The last ones need no look of their own: they join the last cohort.
+		p.plan()
+		return p.open(d, rung-1, p.n.Target, p.s.Pace.Cover, Reason{"gate-passed", "the budgets pay for everyone"}, p.ruling())
+	}
 	if rung >= health.MaxCohorts {
 		d.Reasons = append(d.Reasons, Reason{"looks-spent", fmt.Sprintf("%d cohorts have spent all of delta; a person must go on", rung)}, p.ruling())
 		return d
@@ -140,6 +151,22 @@ func (p *pacing) step(d Decision) Decision {
 	return p.open(d, rung, total, cover, Reason{"gate-passed", fmt.Sprintf("the budgets pay for %.0f exposed endpoints", min(p.n.Allowed, 1e15))}, p.ruling())
 }
 
+// ripening is how long the newest cohort still needs for a horizon whose budget
+// does not pay for everyone yet. Where every budget is LeastHarm a cohort that is
+// opened before the last one has shown all it can is a look spent for little, and
+// the looks would not last until everyone. In millions there are enough of them.
+func (p *pacing) ripening() (horizon span.Duration, wait time.Duration) {
+	if p.b.Horizons[0].Budget(p.s.Control.Fit) > LeastHarm {
+		return 0, 0
+	}
+	for j, h := range p.b.Horizons {
+		if left := h.Age.Std() - p.now.Sub(p.newest().Last); left > 0 && p.n.Bounds[j].Allowed < float64(p.n.Target) {
+			return h.Age, left
+		}
+	}
+	return 0, 0
+}
+
 // wanted is what to expose in all after the next cohort: by the plan from here
 // with the fewest gates that the budgets pay for. A new cohort is worth what it
 // lets one conclude, and that goes by its own size: a rung of the plan from the
@@ -150,6 +177,9 @@ func (p *pacing) step(d Decision) Decision {
 func (p *pacing) wanted(now, rung int64) int64 {
 	paid := int64(min(p.n.Allowed, float64(p.n.Target)))
 	least := max(0, int(p.b.Gates-rung))
+	if p.s.Pace.Cover == 0 {
+		least = max(0, p.b.leastGates(p.n.Target)-int(rung))
+	}
 	if least == 0 && p.n.Bounds[0].Allowed >= float64(p.n.Target) {
 		return paid
 	}
@@ -225,7 +255,7 @@ func (p *pacing) last(d Decision) Decision {
 	}
 	d.Action, d.State = Finish, Finished
 	d.Pace.Ceiling = max(d.Pace.Ceiling, s.Control.Fit)
-	d.Pace.Window = d.Pace.Ceiling
+	d.Pace.Window, d.Pace.Cover = d.Pace.Ceiling, p.o.Coverage.Granted
 	d.Pace.Turn = 1
 	d.Reasons = append(d.Reasons, Reason{"everyone", fmt.Sprintf("%d exposed, %d proven; nothing speaks against it after %s, and the controls get it too", s.Counts.Exposed, s.Counts.Proven, longest)})
 	return d

@@ -19,8 +19,6 @@ func checkObserved(p rollout.Policy) error {
 	switch {
 	case b.SlowShare > 0:
 		return refuse("slow_share", fmt.Sprintf("%v; this server does not compare vitals with the controls' yet: set it to 0", b.SlowShare))
-	case b.Cover > 0:
-		return refuse("cover", fmt.Sprintf("%d; this server does not choose endpoints for coverage yet: set it to 0", b.Cover))
 	case b.Holdback <= 0:
 		return refuse("holdback", "0; without controls nothing can be compared: want a share above 0")
 	case p.Grace*2 < p.Beacon:

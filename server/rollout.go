@@ -46,16 +46,24 @@ func (s rolloutService) StartRollout(ctx context.Context, req *connect.Request[h
 	if err != nil {
 		return nil, err
 	}
+	reach, fit, err := s.cover(ctx, m.Product, m.Version, policy)
+	if err != nil {
+		return nil, err
+	}
+	plan := s.planned(policy, reach, fit)
+	if m.DryRun {
+		return connect.NewResponse(&headgatev1.StartRolloutResponse{Plan: plan}), nil
+	}
 	seed := make([]byte, seedBytes)
 	rand.Read(seed) // never fails: it aborts the program instead
 	r, err := s.store.StartRollout(ctx, store.Start{
-		RequestID: m.RequestId, Product: m.Product, Version: m.Version, Policy: policy, PolicyRevision: revision, Choice: choice, Seed: seed, Actor: from(ctx).actor(),
+		RequestID: m.RequestId, Product: m.Product, Version: m.Version, Policy: policy, PolicyRevision: revision, Choice: choice, Seed: seed, Actor: from(ctx).actor(), Coverage: reach,
 	}, s.cfg.Now(), s.jobs.EnqueuePublish)
 	if err != nil {
 		return nil, err // it says what it was of
 	}
 	s.decider.Wake()
-	return connect.NewResponse(&headgatev1.StartRolloutResponse{Rollout: s.out(r)}), nil
+	return connect.NewResponse(&headgatev1.StartRolloutResponse{Rollout: s.out(r), Plan: plan}), nil
 }
 
 // GetRollout implements RolloutService.
@@ -192,6 +200,7 @@ func (s rolloutService) out(r store.Rollout) *headgatev1.Rollout {
 	for _, why := range r.Reasons {
 		out.Reasons = append(out.Reasons, &headgatev1.Reason{Code: why.Code, Detail: why.Detail})
 	}
+	out.Coverage = coverageOut(r.Coverage)
 	for _, h := range r.Halted {
 		out.Halted = append(out.Halted, &headgatev1.HaltedSegment{Segment: h.Labels.String(), Labels: h.Labels, Share: h.Share})
 	}

@@ -4,7 +4,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
+	"connectrpc.com/connect"
+
+	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
 	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/rollout"
 	"github.com/headgate/headgate/sim/wire"
@@ -20,6 +24,43 @@ func mixed(i int, _ *rand.Rand) map[string]string {
 }
 
 const segmentFleet = 600
+
+// TestTheFleetIsCoveredBeforeEveryoneGetsIt: the start says who covers what; they
+// go with the second cohort, are counted apart, and everyone is served in the end.
+func TestTheFleetIsCoveredBeforeEveryoneGetsIt(t *testing.T) {
+	w := newWorld(t, often)
+	w.content("1.0.0")
+	w.live(wire.Config{N: segmentFleet, Labels: mixed})
+	p := flashQuick(t)
+	p.Budget.Cover, p.Budget.Critical = 2500, []string{badDriver.String(), "driver=none"}
+	doc, err := p.Document()
+	check(t, err)
+	req := &headgatev1.StartRolloutRequest{Product: product, Version: "1.0.0", PolicyJson: string(doc), DryRun: true}
+	var dry *connect.Response[headgatev1.StartRolloutResponse]
+	for end := time.Now().Add(30 * time.Second); dry == nil || dry.Msg.Plan.Fit < segmentFleet && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		dry, err = w.rollout.StartRollout(t.Context(), connect.NewRequest(req))
+		check(t, err)
+	}
+	planned := dry.Msg.Plan
+	if c := planned.GetCoverage(); dry.Msg.Rollout != nil || c.GetChosen() != segmentFleet/50 || c.GetReached() == 0 || len(c.GetUncovered()) != 1 || c.GetUncovered()[0] != "driver=none" || planned.Fit != segmentFleet || planned.Gates < 2 {
+		t.Fatalf("planned %v", planned)
+	}
+	id := w.start("1.0.0", p)
+	if r := w.show(id); r.Coverage.GetChosen() != planned.Coverage.Chosen || r.Coverage.GetReached() != planned.Coverage.Reached {
+		t.Errorf("the start covers %v; planned was %v", r.Coverage, planned.Coverage)
+	}
+	if c := w.untilStops(id, rollout.Finished).Counts; c.Harmed+c.Silent != 0 || c.Proven < segmentFleet*9/10 {
+		t.Errorf("counts %v", c)
+	}
+	covered := int64(0)
+	for _, d := range w.replays(id) {
+		covered = max(covered, d.Snapshot.Observed.Coverage.Granted)
+	}
+	if covered < 6 || covered > segmentFleet/50 {
+		t.Errorf("%d of %d were exposed for coverage", covered, segmentFleet/50)
+	}
+	w.healthy()
+}
 
 func segmentPolicy(t *testing.T) rollout.Policy {
 	p := flashQuick(t)

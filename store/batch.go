@@ -262,11 +262,11 @@ func (r *batchRun) ask(g *gate, id *identity, a GrantAsk) (ask rollout.Ask, err 
 		Endpoint: ids.Format("E", a.Endpoint), Tenant: tenant.name, TenantPaused: tenant.paused,
 		Domain: id.domain, Digest: a.Digest, Limits: tenant.limits, Passed: g.passed[id.tenant],
 	}
-	if w := g.watched; w != nil {
+	if g.watched != nil {
 		if ask.Labels, err = r.c.s.labelsOf(id.labels); err != nil {
 			return ask, err
 		}
-		ask.Coverage = w.covering[a.Endpoint]
+		ask.Coverage = g.static.covering[a.Endpoint] && g.gate.Covers()
 	}
 	if x := g.exposures[a.Endpoint]; x != nil {
 		ask.Exposure, ask.Age = x.state, r.now.Sub(x.granted)

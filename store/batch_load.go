@@ -54,6 +54,7 @@ type static struct {
 	floor                    time.Duration
 	switches                 int64 // of the policy: another number is another static
 	first                    map[string]bool
+	covering                 map[int64]bool // chosen for coverage
 }
 
 // moment is what tenants' limits are held against, but for what is newer.
@@ -228,6 +229,14 @@ func (c conn) loadStatic(ctx context.Context, id, switches int64) (*static, erro
 	st.started, st.floor = fromMicros(started), time.Duration(floor)*time.Microsecond
 	for _, e := range st.policy.Canaries {
 		st.first[e] = true
+	}
+	chosen, err := c.covering(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	st.covering = make(map[int64]bool, len(chosen))
+	for _, e := range chosen {
+		st.covering[e] = true
 	}
 	c.s.mu.Lock()
 	c.s.static[id] = st

@@ -202,7 +202,7 @@ func (c conn) queryList(ctx context.Context, l *list, fixed, rows []any, f func(
 }
 
 // hotLists and hotTexts are what Open prepares.
-var hotLists = []*list{
+var hotLists = []*list{listCovering,
 	listEndpoints, listTenants, listExposures, listDomains, listGrant, listProve, listCount, listVitals, listRefuse, listInstalled, listFirst, listWell, listStillQuiet, listHashes, listInstallations,
 	listNotices, listMessages, listDeliveries,
 	listDeferred, listDeferredGroups,

@@ -71,7 +71,6 @@ type watched struct {
 	cohorts  map[int64]*cohort
 	failures map[int64]failure // by endpoint
 	halted   []rollout.HaltedSegment
-	covering map[int64]bool // who of those that ask is chosen for coverage
 }
 
 // loadWatched reads what a rollout with a budget counts besides.

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/health"
 	"github.com/headgate/headgate/ledger"
 	"github.com/headgate/headgate/rollout"
@@ -52,6 +53,7 @@ type Rollout struct {
 	Decided time.Time
 	// With a budget: the segments left out, and what the last look left.
 	Halted    []rollout.HaltedSegment
+	Coverage  fleet.Reach // without members
 	Knowledge rollout.Knowledge
 }
 
@@ -64,10 +66,11 @@ type Start struct {
 	// PolicyRevision is which revision of an applied policy it is; 0 if none.
 	PolicyRevision int64
 	// Choice is the lane that was chosen in an emergency; nil if none was.
-	Choice *rollout.Choice
-	Pace   rollout.Pace // to begin with
-	Seed   []byte       // random; the digest is taken in its place if the release has a floor
-	Actor  string
+	Choice   *rollout.Choice
+	Pace     rollout.Pace // to begin with
+	Seed     []byte       // random; the digest is taken in its place if the release has a floor
+	Actor    string
+	Coverage fleet.Reach // who was chosen for coverage
 }
 
 // StartRollout starts a rollout of a listed release; a repeat with the same
@@ -119,6 +122,10 @@ func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Ro
 	if err := c.insertRollout(ctx, id, st, digest, floor, now); err != nil {
 		return Rollout{}, err
 	}
+	covering, err := c.choose(ctx, id, st.Coverage)
+	if err != nil {
+		return Rollout{}, err
+	}
 	if err := c.startLane(ctx, id, st, now); err != nil {
 		return Rollout{}, err
 	}
@@ -127,6 +134,7 @@ func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Ro
 		return Rollout{}, err
 	}
 	d, err := ledger.New("rollout.started", subjectOf(id), st.Actor, map[string]any{
+		"coverage": st.Coverage, "covering_sha256": covering,
 		"product": st.Product, "version": st.Version, "digest": digest, "policy": st.Policy, "policy_revision": st.PolicyRevision, "pace": st.Pace, "seed": st.Seed, "floor_us": floor,
 	})
 	if err != nil {
@@ -209,7 +217,7 @@ func (c conn) insertRollout(ctx context.Context, id int64, st Start, digest stri
 }
 
 const rolloutColumns = `r.id, r.product, r.version, r.digest, r.floor, r.policy, r.policy_revision, r.lane, r.lane_asked_by, r.seed, r.started, r.started_by, r.state, r.revision,
-	r.rung, r.window_size, r.ceiling, r.turn, r.boost, r.cover, r.halted, r.knowledge, r.quiet_until, r.accepted_harm, r.accepted_refusals, r.held_by, r.rung_since, r.ended, r.resume_asked_by, r.lift_asked_by, r.lift_asked_of, r.small, r.preflight_failed, r.reverted,
+	r.rung, r.window_size, r.ceiling, r.turn, r.boost, r.cover, r.coverage, r.halted, r.knowledge, r.quiet_until, r.accepted_harm, r.accepted_refusals, r.held_by, r.rung_since, r.ended, r.resume_asked_by, r.lift_asked_by, r.lift_asked_of, r.small, r.preflight_failed, r.reverted,
 	r.action, r.reasons, r.decided, n.exposed, n.proven, n.harmed, n.silent, n.still_open`
 
 const fromRollout = ` FROM rollout r JOIN rollout_count n ON n.rollout = r.id AND n.segment = '' `
@@ -218,11 +226,11 @@ func (c conn) rollouts(ctx context.Context, text string, args ...any) (out []Rol
 	rows, err := c.rows(ctx, text, args...)
 	err = each(rows, err, func() error {
 		var r Rollout
-		var policy, lane, reasons, halted, knowledge []byte
+		var policy, lane, reasons, coverage, halted, knowledge []byte
 		var floor, started, since, ended, decided int64
 		p, n := &r.Pace, &r.Counts
 		if err := rows.Scan(&r.ID, &r.Product, &r.Version, &r.Digest, &floor, &policy, &r.PolicyRevision, &lane, &r.LaneAskedBy, &r.Seed, &started, &r.StartedBy, &r.State, &r.Revision,
-			&p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &halted, &knowledge, &p.QuietUntil, &p.AcceptedHarm, &p.AcceptedRefusals, &r.HeldBy, &since, &ended, &r.ResumeAskedBy, &r.LiftAskedBy, &r.LiftAskedOf, &p.Small, &r.PreflightFailed, &r.Reverted,
+			&p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &coverage, &halted, &knowledge, &p.QuietUntil, &p.AcceptedHarm, &p.AcceptedRefusals, &r.HeldBy, &since, &ended, &r.ResumeAskedBy, &r.LiftAskedBy, &r.LiftAskedOf, &p.Small, &r.PreflightFailed, &r.Reverted,
 			&r.Action, &reasons, &decided, &n.Exposed, &n.Proven, &n.Harmed, &n.Silent, &n.Open); err != nil {
 			return err
 		}
@@ -230,6 +238,11 @@ func (c conn) rollouts(ctx context.Context, text string, args ...any) (out []Rol
 		r.Started, r.RungSince, r.Ended, r.Decided = fromMicros(started), fromMicros(since), fromMicros(ended), fromMicros(decided)
 		if err := errors.Join(json.Unmarshal(policy, &r.Policy), json.Unmarshal(reasons, &r.Reasons), json.Unmarshal(halted, &r.Halted)); err != nil {
 			return fmt.Errorf("rollout R-%d: %w", r.ID, err)
+		}
+		if len(coverage) > 0 {
+			if err := json.Unmarshal(coverage, &r.Coverage); err != nil {
+				return fmt.Errorf("rollout R-%d: coverage: %w", r.ID, err)
+			}
 		}
 		if len(lane) > 0 {
 			if err := json.Unmarshal(lane, &r.Lane); err != nil {

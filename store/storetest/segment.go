@@ -62,6 +62,61 @@ func segments(t *testing.T, newDSN func(testing.TB) string) {
 	observe()
 }
 
+// coverage: who was chosen at the start is counted apart from the random cohorts
+// while there is room for coverage, and waits for its turn like everyone else then.
+func coverage(t *testing.T, newDSN func(testing.TB) string) {
+	w := NewWorld(t, Open(t, newDSN(t)), 8)
+	said := store.Batch{}
+	for i := range 8 {
+		said.Beacons = append(said.Beacons, w.Beacon(i, 1, ""))
+	}
+	w.Commit(t, said, Start)
+	all, err := w.Store.Eligible(t.Context(), Product, []byte("key"), Start.Add(-time.Hour))
+	if err != nil || len(all) != 8 {
+		t.Fatalf("%d eligible, %v", len(all), err)
+	}
+	p := budgetPolicy()
+	p.Budget.Cover = 2
+	reach := fleet.Reach{Members: []int64{w.Endpoints[0].ID, w.Endpoints[1].ID, w.Endpoints[2].ID}, Chosen: 3, Cells: 4, Missed: []string{"os=plan9"}}
+	ro, err := w.Store.StartRollout(t.Context(), store.Start{
+		Product: Product, Version: "1.0.0", Policy: p, Seed: seedFor(w), Actor: "operator:ann", Coverage: reach, Pace: rollout.Pace{Window: 8, Ceiling: 8},
+	}, Start, nil)
+	if err != nil || ro.Coverage.Chosen != 3 || ro.Coverage.Missed[0] != "os=plan9" {
+		t.Fatalf("%+v, %v", ro.Coverage, err)
+	}
+	ask := func(s int, who ...int) (codes []string) {
+		b := store.Batch{}
+		for _, i := range who {
+			b.Asks = append(b.Asks, w.Ask(i, ro.ID))
+		}
+		for _, a := range w.Commit(t, b, at(s)).Asks {
+			codes = append(codes, a.Code)
+		}
+		return codes
+	}
+	if got := ask(1, 0, 3); got[0] != "not-your-turn" || got[1] != "not-your-turn" {
+		t.Errorf("before there is room for coverage: %v", got)
+	}
+	d := rollout.Decision{Action: rollout.Advance, State: rollout.Running, Reasons: []rollout.Reason{{Code: "gate-passed"}}, NewRung: true,
+		Pace: rollout.Pace{Rung: 1, Window: 8, Ceiling: 6, Cover: 2}, Knowledge: &rollout.Knowledge{}}
+	if _, err := w.decide(t, ro.ID, d); err != nil {
+		t.Fatal(err)
+	}
+	// The third of them finds no room, and nobody's turn has come.
+	if got := ask(2, 0, 1, 2, 3); got[0] != "granted" || got[1] != "granted" || got[2] != "not-your-turn" || got[3] != "not-your-turn" {
+		t.Errorf("with room for two: %v", got)
+	}
+	w.Commit(t, store.Batch{Beacons: []store.BeaconReport{w.Beacon(0, ro.ID, store.AttemptHarmed)}}, at(15))
+	snap, err := w.Store.Snapshot(t.Context(), ro.ID, at(16))
+	if o := snap.Observed; err != nil || o.Coverage.Granted != 2 || o.Coverage.Arm.Harmed != 1 || o.Cohorts[1].Granted != 0 {
+		t.Errorf("%+v, %v; want two of coverage, one harmed, and nobody at random", o, err)
+	}
+	if ids, err := w.Store.Chosen(t.Context(), ro.ID); err != nil || len(ids) != 3 {
+		t.Errorf("chosen %v, %v", ids, err)
+	}
+	Healthy(t, w.Store)
+}
+
 func at(s int) time.Time { return Start.Add(time.Duration(s) * time.Second) }
 
 // segmented rolls out to the first six; 0 and 2 are harmed, 1 is proven, and 7

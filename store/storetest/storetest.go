@@ -46,6 +46,7 @@ var suite = []struct {
 	{"PoliciesAreRevisions", policies},
 	{"OneOfTwoAppliesWins", oneApply},
 	{"HaltedSegmentsAreCountedOut", segments},
+	{"CoverageIsCountedApart", coverage},
 	{"TenantLimitsAreKept", limitsAreKept},
 	{"TenantLimitsHoldAtTheGrant", limitsHold},
 	{"WhoIsLimitedIsNotWaitedFor", limitedIsNotWaitedFor},

@@ -199,8 +199,10 @@ type Rollout struct {
 	LiftAskedOf string `protobuf:"bytes,24,opt,name=lift_asked_of,json=liftAskedOf,proto3" json:"lift_asked_of,omitempty"`
 	// With a budget: gates passed, and how many any policy needs that keeps the
 	// same budget; gates_limit is 0 before the first step was planned.
-	GatesUsed     int64 `protobuf:"varint,25,opt,name=gates_used,json=gatesUsed,proto3" json:"gates_used,omitempty"`
-	GatesLimit    int64 `protobuf:"varint,26,opt,name=gates_limit,json=gatesLimit,proto3" json:"gates_limit,omitempty"`
+	GatesUsed  int64 `protobuf:"varint,25,opt,name=gates_used,json=gatesUsed,proto3" json:"gates_used,omitempty"`
+	GatesLimit int64 `protobuf:"varint,26,opt,name=gates_limit,json=gatesLimit,proto3" json:"gates_limit,omitempty"`
+	// Who was chosen at the start to cover the fleet; unset if nobody.
+	Coverage      *Coverage `protobuf:"bytes,27,opt,name=coverage,proto3" json:"coverage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -438,6 +440,192 @@ func (x *Rollout) GetGatesLimit() int64 {
 	return 0
 }
 
+func (x *Rollout) GetCoverage() *Coverage {
+	if x != nil {
+		return x.Coverage
+	}
+	return nil
+}
+
+// How far a fleet is covered by the endpoints that are chosen for it.
+type Coverage struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Chosen int64                  `protobuf:"varint,1,opt,name=chosen,proto3" json:"chosen,omitempty"`
+	// Label values and pairs of them that chance covers too thinly; how many of
+	// those have a chosen member, and how many have as many as they lack.
+	Cells   int64 `protobuf:"varint,2,opt,name=cells,proto3" json:"cells,omitempty"`
+	Reached int64 `protobuf:"varint,3,opt,name=reached,proto3" json:"reached,omitempty"`
+	Filled  int64 `protobuf:"varint,4,opt,name=filled,proto3" json:"filled,omitempty"`
+	// How many members any choice needs for one in each pair of label values.
+	LowerBound int64 `protobuf:"varint,5,opt,name=lower_bound,json=lowerBound,proto3" json:"lower_bound,omitempty"`
+	// The largest of the cells without a chosen member, at most 20.
+	Missed []string `protobuf:"bytes,6,rep,name=missed,proto3" json:"missed,omitempty"`
+	// Combinations that the policy declares critical and no endpoint has.
+	Uncovered     []string `protobuf:"bytes,7,rep,name=uncovered,proto3" json:"uncovered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Coverage) Reset() {
+	*x = Coverage{}
+	mi := &file_headgate_v1_rollout_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Coverage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Coverage) ProtoMessage() {}
+
+func (x *Coverage) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_rollout_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Coverage.ProtoReflect.Descriptor instead.
+func (*Coverage) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Coverage) GetChosen() int64 {
+	if x != nil {
+		return x.Chosen
+	}
+	return 0
+}
+
+func (x *Coverage) GetCells() int64 {
+	if x != nil {
+		return x.Cells
+	}
+	return 0
+}
+
+func (x *Coverage) GetReached() int64 {
+	if x != nil {
+		return x.Reached
+	}
+	return 0
+}
+
+func (x *Coverage) GetFilled() int64 {
+	if x != nil {
+		return x.Filled
+	}
+	return 0
+}
+
+func (x *Coverage) GetLowerBound() int64 {
+	if x != nil {
+		return x.LowerBound
+	}
+	return 0
+}
+
+func (x *Coverage) GetMissed() []string {
+	if x != nil {
+		return x.Missed
+	}
+	return nil
+}
+
+func (x *Coverage) GetUncovered() []string {
+	if x != nil {
+		return x.Uncovered
+	}
+	return nil
+}
+
+// What a rollout would do to the fleet as it is now.
+type RolloutPlan struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Endpoints of the product that are heard from.
+	Fit int64 `protobuf:"varint,1,opt,name=fit,proto3" json:"fit,omitempty"`
+	// Endpoints exposed in all after each cohort; empty without a budget, and where
+	// the budget pays step by step only.
+	Ladder []int64 `protobuf:"varint,2,rep,packed,name=ladder,proto3" json:"ladder,omitempty"`
+	Gates  int64   `protobuf:"varint,3,opt,name=gates,proto3" json:"gates,omitempty"`
+	// How many gates any policy needs that keeps the same budget.
+	GatesLimit    int64     `protobuf:"varint,4,opt,name=gates_limit,json=gatesLimit,proto3" json:"gates_limit,omitempty"`
+	Coverage      *Coverage `protobuf:"bytes,5,opt,name=coverage,proto3" json:"coverage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RolloutPlan) Reset() {
+	*x = RolloutPlan{}
+	mi := &file_headgate_v1_rollout_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RolloutPlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RolloutPlan) ProtoMessage() {}
+
+func (x *RolloutPlan) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_rollout_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RolloutPlan.ProtoReflect.Descriptor instead.
+func (*RolloutPlan) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RolloutPlan) GetFit() int64 {
+	if x != nil {
+		return x.Fit
+	}
+	return 0
+}
+
+func (x *RolloutPlan) GetLadder() []int64 {
+	if x != nil {
+		return x.Ladder
+	}
+	return nil
+}
+
+func (x *RolloutPlan) GetGates() int64 {
+	if x != nil {
+		return x.Gates
+	}
+	return 0
+}
+
+func (x *RolloutPlan) GetGatesLimit() int64 {
+	if x != nil {
+		return x.GatesLimit
+	}
+	return 0
+}
+
+func (x *RolloutPlan) GetCoverage() *Coverage {
+	if x != nil {
+		return x.Coverage
+	}
+	return nil
+}
+
 // A segment that a rollout leaves out.
 type HaltedSegment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -452,7 +640,7 @@ type HaltedSegment struct {
 
 func (x *HaltedSegment) Reset() {
 	*x = HaltedSegment{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[3]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -464,7 +652,7 @@ func (x *HaltedSegment) String() string {
 func (*HaltedSegment) ProtoMessage() {}
 
 func (x *HaltedSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[3]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -477,7 +665,7 @@ func (x *HaltedSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaltedSegment.ProtoReflect.Descriptor instead.
 func (*HaltedSegment) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{3}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *HaltedSegment) GetSegment() string {
@@ -512,6 +700,8 @@ type StartRolloutRequest struct {
 	// An applied policy, "NAME" for its newest revision or "NAME@REVISION"; instead
 	// of policy_json. The rollout records which revision it was.
 	Policy string `protobuf:"bytes,10,opt,name=policy,proto3" json:"policy,omitempty"`
+	// Start nothing: say what would be done to the fleet as it is now.
+	DryRun bool `protobuf:"varint,20,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// A case says that the hole is exploited: if the policy names an emergency's lane,
 	// the rollout starts by that one.
 	Exploited bool `protobuf:"varint,11,opt,name=exploited,proto3" json:"exploited,omitempty"`
@@ -524,7 +714,7 @@ type StartRolloutRequest struct {
 
 func (x *StartRolloutRequest) Reset() {
 	*x = StartRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[4]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +726,7 @@ func (x *StartRolloutRequest) String() string {
 func (*StartRolloutRequest) ProtoMessage() {}
 
 func (x *StartRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[4]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +739,7 @@ func (x *StartRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRolloutRequest.ProtoReflect.Descriptor instead.
 func (*StartRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{4}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StartRolloutRequest) GetProduct() string {
@@ -587,6 +777,13 @@ func (x *StartRolloutRequest) GetPolicy() string {
 	return ""
 }
 
+func (x *StartRolloutRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
 func (x *StartRolloutRequest) GetExploited() bool {
 	if x != nil {
 		return x.Exploited
@@ -617,7 +814,7 @@ type Trade struct {
 
 func (x *Trade) Reset() {
 	*x = Trade{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[5]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -629,7 +826,7 @@ func (x *Trade) String() string {
 func (*Trade) ProtoMessage() {}
 
 func (x *Trade) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[5]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -642,7 +839,7 @@ func (x *Trade) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trade.ProtoReflect.Descriptor instead.
 func (*Trade) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{5}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Trade) GetHazardPerHour() float64 {
@@ -694,7 +891,7 @@ type Lane struct {
 
 func (x *Lane) Reset() {
 	*x = Lane{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[6]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +903,7 @@ func (x *Lane) String() string {
 func (*Lane) ProtoMessage() {}
 
 func (x *Lane) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[6]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +916,7 @@ func (x *Lane) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lane.ProtoReflect.Descriptor instead.
 func (*Lane) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{6}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Lane) GetPolicy() string {
@@ -785,7 +982,7 @@ type LanesAt struct {
 
 func (x *LanesAt) Reset() {
 	*x = LanesAt{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[7]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -797,7 +994,7 @@ func (x *LanesAt) String() string {
 func (*LanesAt) ProtoMessage() {}
 
 func (x *LanesAt) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[7]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -810,7 +1007,7 @@ func (x *LanesAt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LanesAt.ProtoReflect.Descriptor instead.
 func (*LanesAt) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{7}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LanesAt) GetHazardPerHour() float64 {
@@ -849,7 +1046,7 @@ type WeighLanesRequest struct {
 
 func (x *WeighLanesRequest) Reset() {
 	*x = WeighLanesRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[8]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +1058,7 @@ func (x *WeighLanesRequest) String() string {
 func (*WeighLanesRequest) ProtoMessage() {}
 
 func (x *WeighLanesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[8]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +1071,7 @@ func (x *WeighLanesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WeighLanesRequest.ProtoReflect.Descriptor instead.
 func (*WeighLanesRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{8}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WeighLanesRequest) GetProduct() string {
@@ -927,7 +1124,7 @@ type WeighLanesResponse struct {
 
 func (x *WeighLanesResponse) Reset() {
 	*x = WeighLanesResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[9]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1136,7 @@ func (x *WeighLanesResponse) String() string {
 func (*WeighLanesResponse) ProtoMessage() {}
 
 func (x *WeighLanesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[9]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1149,7 @@ func (x *WeighLanesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WeighLanesResponse.ProtoReflect.Descriptor instead.
 func (*WeighLanesResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{9}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WeighLanesResponse) GetEndpoints() int64 {
@@ -1000,7 +1197,7 @@ type SwitchLaneRequest struct {
 
 func (x *SwitchLaneRequest) Reset() {
 	*x = SwitchLaneRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[10]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1209,7 @@ func (x *SwitchLaneRequest) String() string {
 func (*SwitchLaneRequest) ProtoMessage() {}
 
 func (x *SwitchLaneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[10]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1222,7 @@ func (x *SwitchLaneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchLaneRequest.ProtoReflect.Descriptor instead.
 func (*SwitchLaneRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{10}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SwitchLaneRequest) GetId() int64 {
@@ -1081,7 +1278,7 @@ type SwitchLaneResponse struct {
 
 func (x *SwitchLaneResponse) Reset() {
 	*x = SwitchLaneResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[11]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1290,7 @@ func (x *SwitchLaneResponse) String() string {
 func (*SwitchLaneResponse) ProtoMessage() {}
 
 func (x *SwitchLaneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[11]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1303,7 @@ func (x *SwitchLaneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchLaneResponse.ProtoReflect.Descriptor instead.
 func (*SwitchLaneResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{11}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SwitchLaneResponse) GetRollout() *Rollout {
@@ -1124,15 +1321,17 @@ func (x *SwitchLaneResponse) GetSwitched() bool {
 }
 
 type StartRolloutResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Rollout       *Rollout               `protobuf:"bytes,1,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unset after a dry run.
+	Rollout       *Rollout     `protobuf:"bytes,1,opt,name=rollout,proto3" json:"rollout,omitempty"`
+	Plan          *RolloutPlan `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StartRolloutResponse) Reset() {
 	*x = StartRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[12]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1343,7 @@ func (x *StartRolloutResponse) String() string {
 func (*StartRolloutResponse) ProtoMessage() {}
 
 func (x *StartRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[12]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,12 +1356,19 @@ func (x *StartRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRolloutResponse.ProtoReflect.Descriptor instead.
 func (*StartRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{12}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StartRolloutResponse) GetRollout() *Rollout {
 	if x != nil {
 		return x.Rollout
+	}
+	return nil
+}
+
+func (x *StartRolloutResponse) GetPlan() *RolloutPlan {
+	if x != nil {
+		return x.Plan
 	}
 	return nil
 }
@@ -1176,7 +1382,7 @@ type GetRolloutRequest struct {
 
 func (x *GetRolloutRequest) Reset() {
 	*x = GetRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[13]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1394,7 @@ func (x *GetRolloutRequest) String() string {
 func (*GetRolloutRequest) ProtoMessage() {}
 
 func (x *GetRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[13]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1407,7 @@ func (x *GetRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRolloutRequest.ProtoReflect.Descriptor instead.
 func (*GetRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{13}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetRolloutRequest) GetId() int64 {
@@ -1220,7 +1426,7 @@ type GetRolloutResponse struct {
 
 func (x *GetRolloutResponse) Reset() {
 	*x = GetRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[14]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1438,7 @@ func (x *GetRolloutResponse) String() string {
 func (*GetRolloutResponse) ProtoMessage() {}
 
 func (x *GetRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[14]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1451,7 @@ func (x *GetRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRolloutResponse.ProtoReflect.Descriptor instead.
 func (*GetRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{14}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetRolloutResponse) GetRollout() *Rollout {
@@ -1265,7 +1471,7 @@ type ListRolloutsRequest struct {
 
 func (x *ListRolloutsRequest) Reset() {
 	*x = ListRolloutsRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[15]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1483,7 @@ func (x *ListRolloutsRequest) String() string {
 func (*ListRolloutsRequest) ProtoMessage() {}
 
 func (x *ListRolloutsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[15]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1496,7 @@ func (x *ListRolloutsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolloutsRequest.ProtoReflect.Descriptor instead.
 func (*ListRolloutsRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{15}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListRolloutsRequest) GetProduct() string {
@@ -1310,7 +1516,7 @@ type ListRolloutsResponse struct {
 
 func (x *ListRolloutsResponse) Reset() {
 	*x = ListRolloutsResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[16]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1528,7 @@ func (x *ListRolloutsResponse) String() string {
 func (*ListRolloutsResponse) ProtoMessage() {}
 
 func (x *ListRolloutsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[16]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1541,7 @@ func (x *ListRolloutsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolloutsResponse.ProtoReflect.Descriptor instead.
 func (*ListRolloutsResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{16}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListRolloutsResponse) GetRollouts() []*Rollout {
@@ -1354,7 +1560,7 @@ type WatchRolloutRequest struct {
 
 func (x *WatchRolloutRequest) Reset() {
 	*x = WatchRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[17]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1572,7 @@ func (x *WatchRolloutRequest) String() string {
 func (*WatchRolloutRequest) ProtoMessage() {}
 
 func (x *WatchRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[17]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1585,7 @@ func (x *WatchRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRolloutRequest.ProtoReflect.Descriptor instead.
 func (*WatchRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{17}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchRolloutRequest) GetId() int64 {
@@ -1398,7 +1604,7 @@ type WatchRolloutResponse struct {
 
 func (x *WatchRolloutResponse) Reset() {
 	*x = WatchRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[18]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1616,7 @@ func (x *WatchRolloutResponse) String() string {
 func (*WatchRolloutResponse) ProtoMessage() {}
 
 func (x *WatchRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[18]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1629,7 @@ func (x *WatchRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRolloutResponse.ProtoReflect.Descriptor instead.
 func (*WatchRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{18}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WatchRolloutResponse) GetRollout() *Rollout {
@@ -1444,7 +1650,7 @@ type HoldRolloutRequest struct {
 
 func (x *HoldRolloutRequest) Reset() {
 	*x = HoldRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[19]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1662,7 @@ func (x *HoldRolloutRequest) String() string {
 func (*HoldRolloutRequest) ProtoMessage() {}
 
 func (x *HoldRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[19]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +1675,7 @@ func (x *HoldRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldRolloutRequest.ProtoReflect.Descriptor instead.
 func (*HoldRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{19}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HoldRolloutRequest) GetId() int64 {
@@ -1495,7 +1701,7 @@ type HoldRolloutResponse struct {
 
 func (x *HoldRolloutResponse) Reset() {
 	*x = HoldRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[20]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1507,7 +1713,7 @@ func (x *HoldRolloutResponse) String() string {
 func (*HoldRolloutResponse) ProtoMessage() {}
 
 func (x *HoldRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[20]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1520,7 +1726,7 @@ func (x *HoldRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldRolloutResponse.ProtoReflect.Descriptor instead.
 func (*HoldRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{20}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HoldRolloutResponse) GetRollout() *Rollout {
@@ -1543,7 +1749,7 @@ type ResumeRolloutRequest struct {
 
 func (x *ResumeRolloutRequest) Reset() {
 	*x = ResumeRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[21]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1555,7 +1761,7 @@ func (x *ResumeRolloutRequest) String() string {
 func (*ResumeRolloutRequest) ProtoMessage() {}
 
 func (x *ResumeRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[21]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1568,7 +1774,7 @@ func (x *ResumeRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRolloutRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{21}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResumeRolloutRequest) GetId() int64 {
@@ -1601,7 +1807,7 @@ type ResumeRolloutResponse struct {
 
 func (x *ResumeRolloutResponse) Reset() {
 	*x = ResumeRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[22]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +1819,7 @@ func (x *ResumeRolloutResponse) String() string {
 func (*ResumeRolloutResponse) ProtoMessage() {}
 
 func (x *ResumeRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[22]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +1832,7 @@ func (x *ResumeRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRolloutResponse.ProtoReflect.Descriptor instead.
 func (*ResumeRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{22}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResumeRolloutResponse) GetRollout() *Rollout {
@@ -1646,7 +1852,7 @@ type HaltRolloutRequest struct {
 
 func (x *HaltRolloutRequest) Reset() {
 	*x = HaltRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[23]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +1864,7 @@ func (x *HaltRolloutRequest) String() string {
 func (*HaltRolloutRequest) ProtoMessage() {}
 
 func (x *HaltRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[23]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +1877,7 @@ func (x *HaltRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaltRolloutRequest.ProtoReflect.Descriptor instead.
 func (*HaltRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{23}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HaltRolloutRequest) GetId() int64 {
@@ -1697,7 +1903,7 @@ type HaltRolloutResponse struct {
 
 func (x *HaltRolloutResponse) Reset() {
 	*x = HaltRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[24]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +1915,7 @@ func (x *HaltRolloutResponse) String() string {
 func (*HaltRolloutResponse) ProtoMessage() {}
 
 func (x *HaltRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[24]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +1928,7 @@ func (x *HaltRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HaltRolloutResponse.ProtoReflect.Descriptor instead.
 func (*HaltRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{24}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HaltRolloutResponse) GetRollout() *Rollout {
@@ -1742,7 +1948,7 @@ type RevertRolloutRequest struct {
 
 func (x *RevertRolloutRequest) Reset() {
 	*x = RevertRolloutRequest{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[25]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +1960,7 @@ func (x *RevertRolloutRequest) String() string {
 func (*RevertRolloutRequest) ProtoMessage() {}
 
 func (x *RevertRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[25]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +1973,7 @@ func (x *RevertRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertRolloutRequest.ProtoReflect.Descriptor instead.
 func (*RevertRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{25}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RevertRolloutRequest) GetId() int64 {
@@ -1793,7 +1999,7 @@ type RevertRolloutResponse struct {
 
 func (x *RevertRolloutResponse) Reset() {
 	*x = RevertRolloutResponse{}
-	mi := &file_headgate_v1_rollout_proto_msgTypes[26]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +2011,7 @@ func (x *RevertRolloutResponse) String() string {
 func (*RevertRolloutResponse) ProtoMessage() {}
 
 func (x *RevertRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_rollout_proto_msgTypes[26]
+	mi := &file_headgate_v1_rollout_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +2024,7 @@ func (x *RevertRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertRolloutResponse.ProtoReflect.Descriptor instead.
 func (*RevertRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{26}
+	return file_headgate_v1_rollout_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RevertRolloutResponse) GetRollout() *Rollout {
@@ -1841,7 +2047,7 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\x04open\x18\x05 \x01(\x03R\x04open\"4\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
-	"\x06detail\x18\x02 \x01(\tR\x06detail\"\x91\a\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\"\xc4\a\n" +
 	"\aRollout\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x18\n" +
 	"\aproduct\x18\x02 \x01(\tR\aproduct\x12\x18\n" +
@@ -1878,14 +2084,31 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\n" +
 	"gates_used\x18\x19 \x01(\x03R\tgatesUsed\x12\x1f\n" +
 	"\vgates_limit\x18\x1a \x01(\x03R\n" +
-	"gatesLimit\"\xba\x01\n" +
+	"gatesLimit\x121\n" +
+	"\bcoverage\x18\x1b \x01(\v2\x15.headgate.v1.CoverageR\bcoverage\"\xc1\x01\n" +
+	"\bCoverage\x12\x16\n" +
+	"\x06chosen\x18\x01 \x01(\x03R\x06chosen\x12\x14\n" +
+	"\x05cells\x18\x02 \x01(\x03R\x05cells\x12\x18\n" +
+	"\areached\x18\x03 \x01(\x03R\areached\x12\x16\n" +
+	"\x06filled\x18\x04 \x01(\x03R\x06filled\x12\x1f\n" +
+	"\vlower_bound\x18\x05 \x01(\x03R\n" +
+	"lowerBound\x12\x16\n" +
+	"\x06missed\x18\x06 \x03(\tR\x06missed\x12\x1c\n" +
+	"\tuncovered\x18\a \x03(\tR\tuncovered\"\xa1\x01\n" +
+	"\vRolloutPlan\x12\x10\n" +
+	"\x03fit\x18\x01 \x01(\x03R\x03fit\x12\x16\n" +
+	"\x06ladder\x18\x02 \x03(\x03R\x06ladder\x12\x14\n" +
+	"\x05gates\x18\x03 \x01(\x03R\x05gates\x12\x1f\n" +
+	"\vgates_limit\x18\x04 \x01(\x03R\n" +
+	"gatesLimit\x121\n" +
+	"\bcoverage\x18\x05 \x01(\v2\x15.headgate.v1.CoverageR\bcoverage\"\xba\x01\n" +
 	"\rHaltedSegment\x12\x18\n" +
 	"\asegment\x18\x01 \x01(\tR\asegment\x12>\n" +
 	"\x06labels\x18\x02 \x03(\v2&.headgate.v1.HaltedSegment.LabelsEntryR\x06labels\x12\x14\n" +
 	"\x05share\x18\x03 \x01(\x01R\x05share\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe9\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x82\x02\n" +
 	"\x13StartRolloutRequest\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1f\n" +
@@ -1894,7 +2117,8 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06policy\x18\n" +
-	" \x01(\tR\x06policy\x12\x1c\n" +
+	" \x01(\tR\x06policy\x12\x17\n" +
+	"\adry_run\x18\x14 \x01(\bR\x06dryRun\x12\x1c\n" +
 	"\texploited\x18\v \x01(\bR\texploited\x12(\n" +
 	"\x05trade\x18\f \x01(\v2\x12.headgate.v1.TradeR\x05trade\"\x8d\x01\n" +
 	"\x05Trade\x12&\n" +
@@ -1937,9 +2161,10 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\texploited\x18\x06 \x01(\bR\texploited\"`\n" +
 	"\x12SwitchLaneResponse\x12.\n" +
 	"\arollout\x18\x01 \x01(\v2\x14.headgate.v1.RolloutR\arollout\x12\x1a\n" +
-	"\bswitched\x18\x02 \x01(\bR\bswitched\"F\n" +
+	"\bswitched\x18\x02 \x01(\bR\bswitched\"t\n" +
 	"\x14StartRolloutResponse\x12.\n" +
-	"\arollout\x18\x01 \x01(\v2\x14.headgate.v1.RolloutR\arollout\"#\n" +
+	"\arollout\x18\x01 \x01(\v2\x14.headgate.v1.RolloutR\arollout\x12,\n" +
+	"\x04plan\x18\x02 \x01(\v2\x18.headgate.v1.RolloutPlanR\x04plan\"#\n" +
 	"\x11GetRolloutRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\"D\n" +
 	"\x12GetRolloutResponse\x12.\n" +
@@ -2000,81 +2225,86 @@ func file_headgate_v1_rollout_proto_rawDescGZIP() []byte {
 	return file_headgate_v1_rollout_proto_rawDescData
 }
 
-var file_headgate_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_headgate_v1_rollout_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_headgate_v1_rollout_proto_goTypes = []any{
 	(*Counts)(nil),                // 0: headgate.v1.Counts
 	(*Reason)(nil),                // 1: headgate.v1.Reason
 	(*Rollout)(nil),               // 2: headgate.v1.Rollout
-	(*HaltedSegment)(nil),         // 3: headgate.v1.HaltedSegment
-	(*StartRolloutRequest)(nil),   // 4: headgate.v1.StartRolloutRequest
-	(*Trade)(nil),                 // 5: headgate.v1.Trade
-	(*Lane)(nil),                  // 6: headgate.v1.Lane
-	(*LanesAt)(nil),               // 7: headgate.v1.LanesAt
-	(*WeighLanesRequest)(nil),     // 8: headgate.v1.WeighLanesRequest
-	(*WeighLanesResponse)(nil),    // 9: headgate.v1.WeighLanesResponse
-	(*SwitchLaneRequest)(nil),     // 10: headgate.v1.SwitchLaneRequest
-	(*SwitchLaneResponse)(nil),    // 11: headgate.v1.SwitchLaneResponse
-	(*StartRolloutResponse)(nil),  // 12: headgate.v1.StartRolloutResponse
-	(*GetRolloutRequest)(nil),     // 13: headgate.v1.GetRolloutRequest
-	(*GetRolloutResponse)(nil),    // 14: headgate.v1.GetRolloutResponse
-	(*ListRolloutsRequest)(nil),   // 15: headgate.v1.ListRolloutsRequest
-	(*ListRolloutsResponse)(nil),  // 16: headgate.v1.ListRolloutsResponse
-	(*WatchRolloutRequest)(nil),   // 17: headgate.v1.WatchRolloutRequest
-	(*WatchRolloutResponse)(nil),  // 18: headgate.v1.WatchRolloutResponse
-	(*HoldRolloutRequest)(nil),    // 19: headgate.v1.HoldRolloutRequest
-	(*HoldRolloutResponse)(nil),   // 20: headgate.v1.HoldRolloutResponse
-	(*ResumeRolloutRequest)(nil),  // 21: headgate.v1.ResumeRolloutRequest
-	(*ResumeRolloutResponse)(nil), // 22: headgate.v1.ResumeRolloutResponse
-	(*HaltRolloutRequest)(nil),    // 23: headgate.v1.HaltRolloutRequest
-	(*HaltRolloutResponse)(nil),   // 24: headgate.v1.HaltRolloutResponse
-	(*RevertRolloutRequest)(nil),  // 25: headgate.v1.RevertRolloutRequest
-	(*RevertRolloutResponse)(nil), // 26: headgate.v1.RevertRolloutResponse
-	nil,                           // 27: headgate.v1.HaltedSegment.LabelsEntry
+	(*Coverage)(nil),              // 3: headgate.v1.Coverage
+	(*RolloutPlan)(nil),           // 4: headgate.v1.RolloutPlan
+	(*HaltedSegment)(nil),         // 5: headgate.v1.HaltedSegment
+	(*StartRolloutRequest)(nil),   // 6: headgate.v1.StartRolloutRequest
+	(*Trade)(nil),                 // 7: headgate.v1.Trade
+	(*Lane)(nil),                  // 8: headgate.v1.Lane
+	(*LanesAt)(nil),               // 9: headgate.v1.LanesAt
+	(*WeighLanesRequest)(nil),     // 10: headgate.v1.WeighLanesRequest
+	(*WeighLanesResponse)(nil),    // 11: headgate.v1.WeighLanesResponse
+	(*SwitchLaneRequest)(nil),     // 12: headgate.v1.SwitchLaneRequest
+	(*SwitchLaneResponse)(nil),    // 13: headgate.v1.SwitchLaneResponse
+	(*StartRolloutResponse)(nil),  // 14: headgate.v1.StartRolloutResponse
+	(*GetRolloutRequest)(nil),     // 15: headgate.v1.GetRolloutRequest
+	(*GetRolloutResponse)(nil),    // 16: headgate.v1.GetRolloutResponse
+	(*ListRolloutsRequest)(nil),   // 17: headgate.v1.ListRolloutsRequest
+	(*ListRolloutsResponse)(nil),  // 18: headgate.v1.ListRolloutsResponse
+	(*WatchRolloutRequest)(nil),   // 19: headgate.v1.WatchRolloutRequest
+	(*WatchRolloutResponse)(nil),  // 20: headgate.v1.WatchRolloutResponse
+	(*HoldRolloutRequest)(nil),    // 21: headgate.v1.HoldRolloutRequest
+	(*HoldRolloutResponse)(nil),   // 22: headgate.v1.HoldRolloutResponse
+	(*ResumeRolloutRequest)(nil),  // 23: headgate.v1.ResumeRolloutRequest
+	(*ResumeRolloutResponse)(nil), // 24: headgate.v1.ResumeRolloutResponse
+	(*HaltRolloutRequest)(nil),    // 25: headgate.v1.HaltRolloutRequest
+	(*HaltRolloutResponse)(nil),   // 26: headgate.v1.HaltRolloutResponse
+	(*RevertRolloutRequest)(nil),  // 27: headgate.v1.RevertRolloutRequest
+	(*RevertRolloutResponse)(nil), // 28: headgate.v1.RevertRolloutResponse
+	nil,                           // 29: headgate.v1.HaltedSegment.LabelsEntry
 }
 var file_headgate_v1_rollout_proto_depIdxs = []int32{
 	0,  // 0: headgate.v1.Rollout.counts:type_name -> headgate.v1.Counts
 	1,  // 1: headgate.v1.Rollout.reasons:type_name -> headgate.v1.Reason
-	3,  // 2: headgate.v1.Rollout.halted:type_name -> headgate.v1.HaltedSegment
-	27, // 3: headgate.v1.HaltedSegment.labels:type_name -> headgate.v1.HaltedSegment.LabelsEntry
-	5,  // 4: headgate.v1.StartRolloutRequest.trade:type_name -> headgate.v1.Trade
-	5,  // 5: headgate.v1.WeighLanesRequest.trade:type_name -> headgate.v1.Trade
-	6,  // 6: headgate.v1.WeighLanesResponse.lanes:type_name -> headgate.v1.Lane
-	7,  // 7: headgate.v1.WeighLanesResponse.curve:type_name -> headgate.v1.LanesAt
-	5,  // 8: headgate.v1.SwitchLaneRequest.trade:type_name -> headgate.v1.Trade
-	2,  // 9: headgate.v1.SwitchLaneResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 10: headgate.v1.StartRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 11: headgate.v1.GetRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 12: headgate.v1.ListRolloutsResponse.rollouts:type_name -> headgate.v1.Rollout
-	2,  // 13: headgate.v1.WatchRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 14: headgate.v1.HoldRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 15: headgate.v1.ResumeRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 16: headgate.v1.HaltRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	2,  // 17: headgate.v1.RevertRolloutResponse.rollout:type_name -> headgate.v1.Rollout
-	4,  // 18: headgate.v1.RolloutService.StartRollout:input_type -> headgate.v1.StartRolloutRequest
-	13, // 19: headgate.v1.RolloutService.GetRollout:input_type -> headgate.v1.GetRolloutRequest
-	15, // 20: headgate.v1.RolloutService.ListRollouts:input_type -> headgate.v1.ListRolloutsRequest
-	8,  // 21: headgate.v1.RolloutService.WeighLanes:input_type -> headgate.v1.WeighLanesRequest
-	10, // 22: headgate.v1.RolloutService.SwitchLane:input_type -> headgate.v1.SwitchLaneRequest
-	17, // 23: headgate.v1.RolloutService.WatchRollout:input_type -> headgate.v1.WatchRolloutRequest
-	19, // 24: headgate.v1.RolloutService.HoldRollout:input_type -> headgate.v1.HoldRolloutRequest
-	21, // 25: headgate.v1.RolloutService.ResumeRollout:input_type -> headgate.v1.ResumeRolloutRequest
-	23, // 26: headgate.v1.RolloutService.HaltRollout:input_type -> headgate.v1.HaltRolloutRequest
-	25, // 27: headgate.v1.RolloutService.RevertRollout:input_type -> headgate.v1.RevertRolloutRequest
-	12, // 28: headgate.v1.RolloutService.StartRollout:output_type -> headgate.v1.StartRolloutResponse
-	14, // 29: headgate.v1.RolloutService.GetRollout:output_type -> headgate.v1.GetRolloutResponse
-	16, // 30: headgate.v1.RolloutService.ListRollouts:output_type -> headgate.v1.ListRolloutsResponse
-	9,  // 31: headgate.v1.RolloutService.WeighLanes:output_type -> headgate.v1.WeighLanesResponse
-	11, // 32: headgate.v1.RolloutService.SwitchLane:output_type -> headgate.v1.SwitchLaneResponse
-	18, // 33: headgate.v1.RolloutService.WatchRollout:output_type -> headgate.v1.WatchRolloutResponse
-	20, // 34: headgate.v1.RolloutService.HoldRollout:output_type -> headgate.v1.HoldRolloutResponse
-	22, // 35: headgate.v1.RolloutService.ResumeRollout:output_type -> headgate.v1.ResumeRolloutResponse
-	24, // 36: headgate.v1.RolloutService.HaltRollout:output_type -> headgate.v1.HaltRolloutResponse
-	26, // 37: headgate.v1.RolloutService.RevertRollout:output_type -> headgate.v1.RevertRolloutResponse
-	28, // [28:38] is the sub-list for method output_type
-	18, // [18:28] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	5,  // 2: headgate.v1.Rollout.halted:type_name -> headgate.v1.HaltedSegment
+	3,  // 3: headgate.v1.Rollout.coverage:type_name -> headgate.v1.Coverage
+	3,  // 4: headgate.v1.RolloutPlan.coverage:type_name -> headgate.v1.Coverage
+	29, // 5: headgate.v1.HaltedSegment.labels:type_name -> headgate.v1.HaltedSegment.LabelsEntry
+	7,  // 6: headgate.v1.StartRolloutRequest.trade:type_name -> headgate.v1.Trade
+	7,  // 7: headgate.v1.WeighLanesRequest.trade:type_name -> headgate.v1.Trade
+	8,  // 8: headgate.v1.WeighLanesResponse.lanes:type_name -> headgate.v1.Lane
+	9,  // 9: headgate.v1.WeighLanesResponse.curve:type_name -> headgate.v1.LanesAt
+	7,  // 10: headgate.v1.SwitchLaneRequest.trade:type_name -> headgate.v1.Trade
+	2,  // 11: headgate.v1.SwitchLaneResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 12: headgate.v1.StartRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	4,  // 13: headgate.v1.StartRolloutResponse.plan:type_name -> headgate.v1.RolloutPlan
+	2,  // 14: headgate.v1.GetRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 15: headgate.v1.ListRolloutsResponse.rollouts:type_name -> headgate.v1.Rollout
+	2,  // 16: headgate.v1.WatchRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 17: headgate.v1.HoldRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 18: headgate.v1.ResumeRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 19: headgate.v1.HaltRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	2,  // 20: headgate.v1.RevertRolloutResponse.rollout:type_name -> headgate.v1.Rollout
+	6,  // 21: headgate.v1.RolloutService.StartRollout:input_type -> headgate.v1.StartRolloutRequest
+	15, // 22: headgate.v1.RolloutService.GetRollout:input_type -> headgate.v1.GetRolloutRequest
+	17, // 23: headgate.v1.RolloutService.ListRollouts:input_type -> headgate.v1.ListRolloutsRequest
+	10, // 24: headgate.v1.RolloutService.WeighLanes:input_type -> headgate.v1.WeighLanesRequest
+	12, // 25: headgate.v1.RolloutService.SwitchLane:input_type -> headgate.v1.SwitchLaneRequest
+	19, // 26: headgate.v1.RolloutService.WatchRollout:input_type -> headgate.v1.WatchRolloutRequest
+	21, // 27: headgate.v1.RolloutService.HoldRollout:input_type -> headgate.v1.HoldRolloutRequest
+	23, // 28: headgate.v1.RolloutService.ResumeRollout:input_type -> headgate.v1.ResumeRolloutRequest
+	25, // 29: headgate.v1.RolloutService.HaltRollout:input_type -> headgate.v1.HaltRolloutRequest
+	27, // 30: headgate.v1.RolloutService.RevertRollout:input_type -> headgate.v1.RevertRolloutRequest
+	14, // 31: headgate.v1.RolloutService.StartRollout:output_type -> headgate.v1.StartRolloutResponse
+	16, // 32: headgate.v1.RolloutService.GetRollout:output_type -> headgate.v1.GetRolloutResponse
+	18, // 33: headgate.v1.RolloutService.ListRollouts:output_type -> headgate.v1.ListRolloutsResponse
+	11, // 34: headgate.v1.RolloutService.WeighLanes:output_type -> headgate.v1.WeighLanesResponse
+	13, // 35: headgate.v1.RolloutService.SwitchLane:output_type -> headgate.v1.SwitchLaneResponse
+	20, // 36: headgate.v1.RolloutService.WatchRollout:output_type -> headgate.v1.WatchRolloutResponse
+	22, // 37: headgate.v1.RolloutService.HoldRollout:output_type -> headgate.v1.HoldRolloutResponse
+	24, // 38: headgate.v1.RolloutService.ResumeRollout:output_type -> headgate.v1.ResumeRolloutResponse
+	26, // 39: headgate.v1.RolloutService.HaltRollout:output_type -> headgate.v1.HaltRolloutResponse
+	28, // 40: headgate.v1.RolloutService.RevertRollout:output_type -> headgate.v1.RevertRolloutResponse
+	31, // [31:41] is the sub-list for method output_type
+	21, // [21:31] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_rollout_proto_init() }
@@ -2088,7 +2318,7 @@ func file_headgate_v1_rollout_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_rollout_proto_rawDesc), len(file_headgate_v1_rollout_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
