@@ -45,29 +45,47 @@ func (h *HTTP) Fetch(ctx context.Context, path string, limit int64, etag string)
 	return b, resp.Header.Get("ETag"), nil
 }
 
-// Open implements Fetcher.
+// Open implements Fetcher. A transfer whose connection breaks goes on where it
+// broke, if the server can.
 func (h *HTTP) Open(ctx context.Context, path string) (io.ReadCloser, error) {
-	resp, err := h.get(ctx, path, "")
+	resp, err := h.get(ctx, path, "") //nolint:bodyclose // the transfer does
 	if err != nil {
 		return nil, err
 	}
-	return resp.Body, nil
+	tag := resp.Header.Get("ETag")
+	if !strings.HasPrefix(tag, `"`) {
+		tag = "" // a weak one says nothing of bytes
+	}
+	return &transfer{ctx: ctx, h: h, path: path, tag: tag, body: resp.Body}, nil
 }
 
-// get gives a response of status 200, or an error.
-func (h *HTTP) get(ctx context.Context, path, etag string) (*http.Response, error) {
+// do sends a request for a file with more headers.
+func (h *HTTP) do(ctx context.Context, path string, more http.Header) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.base+path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", path, err)
 	}
+	for name, values := range more {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
 	// Digests and lengths are of the bytes as stored.
 	req.Header.Set("Accept-Encoding", "identity")
-	if etag != "" {
-		req.Header.Set("If-None-Match", etag)
-	}
 	resp, err := h.client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", path, err)
+	}
+	return resp, nil
+}
+
+// get gives a response of status 200, or an error.
+func (h *HTTP) get(ctx context.Context, path, etag string) (*http.Response, error) {
+	more := http.Header{}
+	if etag != "" {
+		more.Set("If-None-Match", etag)
+	}
+	resp, err := h.do(ctx, path, more)
+	if err != nil {
+		return nil, err
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
