@@ -68,6 +68,14 @@ func (a *app) ofRollout(arg string) (*client, int64, error) {
 
 func rolloutID(id int64) string { return "R-" + strconv.FormatInt(id, 10) }
 
+// checkRelease refuses what names no release.
+func checkRelease(product, version string) error {
+	if _, _, err := release.SplitProduct(product); err != nil {
+		return err
+	}
+	return release.CheckVersion(version)
+}
+
 func (a *app) rolloutStart() *cobra.Command {
 	var policyFile, requestID string
 	var f tradeFlags
@@ -81,10 +89,7 @@ for each lane, and recorded with who signed.
   headgate rollout start acme/rules 1.0.1 --policy emergency \
     --exploit-hazard 0.001 --regression-probability 0.01`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if _, _, err := release.SplitProduct(args[0]); err != nil {
-				return usageError{err}
-			}
-			if err := release.CheckVersion(args[1]); err != nil {
+			if err := checkRelease(args[0], args[1]); err != nil {
 				return usageError{err}
 			}
 			req := &headgatev1.StartRolloutRequest{Product: args[0], Version: args[1], RequestId: requestID}
