@@ -16,6 +16,8 @@ type Notices interface {
 	NoticesToLookAt(ctx context.Context, now time.Time, limit int) ([]int64, error)
 	PreparedCases(ctx context.Context) ([]store.Prepared, error)
 	Audience(ctx context.Context, v store.Viewer, caseID int64, now time.Time) (notify.Audience, error)
+	CasesToEnd(ctx context.Context) ([]int64, error)
+	EndNotices(ctx context.Context, v store.Viewer, caseID int64, stay notify.Audience, now time.Time) (int, error)
 	QueueWave(ctx context.Context, v store.Viewer, d store.WaveDraft, now time.Time) (store.Wave, error)
 	DecideNotice(ctx context.Context, id int64, policy notify.Policy, l store.Letterhead, now time.Time) (notify.Decision, error)
 }
@@ -85,7 +87,7 @@ func (h *Herald) Tell(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var failed error
+	failed := h.end(ctx)
 	for _, p := range cases {
 		if err := h.tell(ctx, p); err != nil {
 			// A row's id, and nothing that the case holds.
@@ -93,6 +95,16 @@ func (h *Herald) Tell(ctx context.Context) error {
 		}
 	}
 	return failed
+}
+
+// end ends the notices of cases that were closed.
+func (h *Herald) end(ctx context.Context) error {
+	closed, err := h.Notices.CasesToEnd(ctx)
+	for _, id := range closed {
+		_, e := h.Notices.EndNotices(ctx, h.As, id, notify.Audience{}, h.Now())
+		err = errors.Join(err, e)
+	}
+	return err
 }
 
 func (h *Herald) tell(ctx context.Context, p store.Prepared) error {

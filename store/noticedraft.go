@@ -87,6 +87,22 @@ func (s *Store) PreparedCases(ctx context.Context) (out []Prepared, err error) {
 	return out, err
 }
 
+// CasesToEnd lists the closed cases whose notices did not end yet, for the engine.
+func (s *Store) CasesToEnd(ctx context.Context) (out []int64, err error) {
+	err = s.inRead(ctx, "list closed cases with notices", func(c conn) error {
+		rows, err := c.rows(ctx, `SELECT DISTINCT n.case_id FROM notice n JOIN psirt_case c ON c.id = n.case_id WHERE c.closed = TRUE AND n.ended = FALSE ORDER BY n.case_id`)
+		return each(rows, err, func() error {
+			var id int64
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			out = append(out, id)
+			return nil
+		})
+	})
+	return out, err
+}
+
 // NoticeMarks are the marks of all tenants that were told of a case, for its
 // members. ErrNotFound.
 func (s *Store) NoticeMarks(ctx context.Context, v Viewer, caseID int64, key []byte) (out map[string]notify.Mark, err error) {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/headgate/headgate/internal/ids"
 	"github.com/headgate/headgate/notify"
+	"github.com/headgate/headgate/psirt"
 )
 
 // NoticesToLookAt lists notices that are due to be decided about, oldest first.
@@ -53,6 +55,9 @@ func (s *Store) DecideNotice(ctx context.Context, id int64, policy notify.Policy
 		}
 		if len(d.Acts) == 0 {
 			return nil
+		}
+		if err := c.pageOwner(ctx, n, d.Acts, now); err != nil {
+			return fmt.Errorf("page the case's owner: %w", err)
 		}
 		return c.seal(ctx, now, n.Case, noticeEntry{Kind: "notice.decided", Notice: NoticeID(id), Acts: d.Acts, Reasons: d.Reasons, Policy: policy.Name})
 	})
@@ -125,6 +130,41 @@ func (c conn) act(ctx context.Context, n Notice, snap notify.Snapshot, d notify.
 		}
 	}
 	return nil
+}
+
+// pageOwner calls the case's owner once, whatever the number of reasons and of
+// notices: whoever is being called already hears of all by looking. A case that
+// nobody owns has its reasons in its notices only.
+func (c conn) pageOwner(ctx context.Context, n Notice, acts []notify.Act, now time.Time) error {
+	i := slices.IndexFunc(acts, func(a notify.Act) bool { return a.Page != "" })
+	if i < 0 {
+		return nil
+	}
+	engine := Engine("herald")
+	m, err := c.mayCase(ctx, engine, n.Case)
+	if err != nil {
+		return err
+	}
+	before, _, err := c.extend(ctx, engine, m, n.Case, nil, now)
+	if err != nil {
+		return err
+	}
+	if before.Owner == "" || !before.Closed.IsZero() || (before.Page != nil && before.Page.Acknowledged.IsZero()) {
+		return nil
+	}
+	fact, err := psirt.Draft(&psirt.PageRaised{To: before.Owner, Why: "notice " + NoticeID(n.ID) + ": " + acts[i].Page}, time.Time{}, psirt.AmberStrict)
+	if err != nil {
+		return err
+	}
+	kase, all, err := c.extend(ctx, engine, m, n.Case, []psirt.Fact{fact}, now)
+	if err != nil {
+		return err
+	}
+	var p pending
+	if err := c.keepCase(ctx, &p, n.Case, kase, all[m.revision:]); err != nil {
+		return err
+	}
+	return p.write(ctx, c, now)
 }
 
 // message finds or renders the message of an act.

@@ -366,6 +366,9 @@ func remindersComeOnce(t *testing.T, newDSN func(testing.TB) string) {
 	ctx := t.Context()
 	w.Tell(t, Start)
 	w.ship(t, Start)
+	if _, err := w.Store.CommitFacts(ctx, Ann, w.Case, store.AnyRevision, []psirt.Fact{Draft(t, &psirt.OwnerSet{Owner: "operator:ann"})}, Start, nil); err != nil {
+		t.Fatal(err)
+	}
 	sent := map[string]int{}
 	for hour := range 8 * 24 {
 		now := Start.Add(time.Duration(hour) * time.Hour)
@@ -388,8 +391,22 @@ func remindersComeOnce(t *testing.T, newDSN func(testing.TB) string) {
 	if fmt.Sprint(sent) != fmt.Sprint(want) {
 		t.Errorf("within eight days: %v; want %v", sent, want)
 	}
-	if n, err := w.Store.EndNotices(ctx, Ann, w.Case, notify.Audience{}, Start); err != nil || n != 2 {
+	kase, err := w.Store.ReadCase(ctx, Ann, w.Case, Start)
+	if err != nil || kase.Page == nil || kase.Page.To != "operator:ann" || !strings.Contains(kase.Page.Why, notify.WhyEscalation) {
+		t.Errorf("the owner's page is %+v, %v", kase.Page, err)
+	}
+	if _, err := w.Store.CommitFacts(ctx, Ann, w.Case, store.AnyRevision, []psirt.Fact{Draft(t, &psirt.CaseClosed{Why: "done"})}, Start.Add(10*24*time.Hour), nil); err != nil {
+		t.Fatal(err)
+	}
+	closed, err := w.Store.CasesToEnd(ctx)
+	if err != nil || len(closed) != 1 || closed[0] != w.Case {
+		t.Errorf("closed cases with notices: %v, %v", closed, err)
+	}
+	if n, err := w.Store.EndNotices(ctx, store.Engine("herald"), w.Case, notify.Audience{}, Start.Add(10*24*time.Hour)); err != nil || n != 2 {
 		t.Errorf("ended %d, %v", n, err)
+	}
+	if closed, err := w.Store.CasesToEnd(ctx); err != nil || len(closed) != 0 {
+		t.Errorf("after that: %v, %v", closed, err)
 	}
 	if due, err := w.Store.NoticesToLookAt(ctx, Start.Add(1000*time.Hour), 100); err != nil || len(due) != 0 {
 		t.Errorf("ended notices are looked at: %v, %v", due, err)
