@@ -2,9 +2,12 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/headgate/headgate/store"
 )
 
 // Cases is what the follower needs of the store.
@@ -39,7 +42,8 @@ func (f *Follower) Follow(ctx context.Context) error {
 	}
 	var first error
 	for _, id := range cases {
-		if _, err := f.Cases.UpdateAffected(ctx, id, f.Now()); err != nil && first == nil {
+		_, err := f.Cases.UpdateAffected(ctx, id, f.Now())
+		if err != nil && !errors.Is(err, store.ErrConflict) && first == nil { // the next look decides anew
 			first = err
 		}
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -90,14 +91,20 @@ func (c conn) affected(ctx context.Context, v Viewer, id int64) (w work, err err
 	if err != nil {
 		return w, err
 	}
-	if w.kase, err = psirt.View(w.maySee(facts)); err != nil {
-		return w, err
+	err = w.read(w.maySee(facts))
+	return w, err
+}
+
+// read takes the case's ranges from those of its facts that may be seen.
+func (w *work) read(facts []psirt.Fact) (err error) {
+	if w.kase, err = psirt.View(facts); err != nil {
+		return err
 	}
 	if w.ranges, err = rangesOf(w.kase); err != nil {
-		return w, err
+		return err
 	}
 	w.matcher, err = fleet.Compile(w.ranges)
-	return w, err
+	return err
 }
 
 // MatchAffected tells whom the case's ranges concern just now, and keeps nothing.
@@ -156,7 +163,10 @@ func (s *Store) FreezeAffected(ctx context.Context, v Viewer, id int64, now time
 		if !v.engine && (w.Role == psirt.Observer || v.Scope != ScopeOperator) {
 			return fmt.Errorf("%s does not work on the case: %w", w.Principal, psirt.ErrForbidden)
 		}
-		all, _, err := c.follow(ctx, w, now)
+		all, changed, err := c.follow(ctx, w, now)
+		if err == nil {
+			err = c.keepIntervals(ctx, id, changed)
+		}
 		if err != nil {
 			return err
 		}
@@ -196,7 +206,8 @@ func (c conn) measured(ctx context.Context, v Viewer, w work, now time.Time, b p
 	return p.write(ctx, c, now)
 }
 
-// follow brings a case's intervals up to date, and gives all of them.
+// follow finds how a case's intervals changed, and gives all of them as they then
+// are. It writes nothing.
 func (c conn) follow(ctx context.Context, w work, now time.Time) (all, changed []fleet.Interval, err error) {
 	if all, err = c.intervals(ctx, w.id, 0); err != nil {
 		return nil, nil, err
@@ -214,10 +225,21 @@ func (c conn) follow(ctx context.Context, w work, now time.Time) (all, changed [
 		return nil, nil, err
 	}
 	changed = fleet.Reconcile(all, hits, reports, frozen > 0, now)
-	if err := c.keepIntervals(ctx, w.id, changed); err != nil {
-		return nil, nil, err
-	}
 	return merge(all, changed), changed, nil
+}
+
+// state is what a case's intervals were decided on: two that are equal are of the
+// same facts and the same intervals.
+type state struct{ revision, intervals, ended, newest, last int64 }
+
+func (c conn) stateOf(ctx context.Context, id int64) (st state, err error) {
+	err = c.row(ctx, `SELECT revision FROM psirt_case WHERE id = $1`, id).Scan(&st.revision)
+	if err != nil {
+		return st, found(err)
+	}
+	err = c.row(ctx, `SELECT COUNT(*), COUNT(NULLIF(ended, 0)), COALESCE(MAX(started), 0), COALESCE(MAX(ended), 0) FROM affected_interval WHERE case_id = $1`, id).
+		Scan(&st.intervals, &st.ended, &st.newest, &st.last)
+	return st, err
 }
 
 // merge puts changed intervals in the place of what they were.
@@ -271,25 +293,47 @@ type change struct {
 // UpdateAffected follows the affected of a case that were frozen once: those that
 // joined late or came back are added with their time, those whose fix is verified
 // are closed. It records what changed, and returns how many places did.
+//
+// It looks in a transaction that writes nothing, since a large fleet takes a while,
+// and commits what it found if the case is still as it was; else ErrConflict.
 func (s *Store) UpdateAffected(ctx context.Context, id int64, now time.Time) (n int, err error) {
 	now = now.UTC().Truncate(time.Microsecond)
-	err = s.inWrite(ctx, "follow whom a case concerns", func(c conn) error {
-		w, err := c.affected(ctx, Engine("engine"), id)
+	var seen state
+	var changed []fleet.Interval
+	err = s.inRead(ctx, "look whom a case concerns", func(c conn) error {
+		if seen, err = c.stateOf(ctx, id); err != nil {
+			return err
+		}
+		facts, err := c.facts(ctx, id, psirt.Red.Rank())
 		if err != nil {
 			return err
 		}
-		_, changed, err := c.follow(ctx, w, now)
-		if err != nil {
+		w := work{id: id}
+		if err := w.read(facts); err != nil {
 			return err
 		}
-		if n = len(changed); n > 0 {
-			if err := c.seal(ctx, now, id, change{"affected.changed", CaseID(id), n, fleet.Digest(changed)}); err != nil {
-				return err
-			}
-		}
-		return nil
+		_, changed, err = c.follow(ctx, w, now)
+		return err
 	})
-	return n, err
+	if err != nil || len(changed) == 0 {
+		return 0, err
+	}
+	err = s.inWrite(ctx, "follow whom a case concerns", func(c conn) error {
+		if _, err := c.mayCase(ctx, Engine("engine"), id); err != nil { // and locks it
+			return err
+		}
+		if is, err := c.stateOf(ctx, id); err != nil || is != seen {
+			return cmp.Or(err, ErrConflict)
+		}
+		if err := c.keepIntervals(ctx, id, changed); err != nil {
+			return err
+		}
+		return c.seal(ctx, now, id, change{"affected.changed", CaseID(id), len(changed), fleet.Digest(changed)})
+	})
+	if err != nil {
+		return 0, err
+	}
+	return len(changed), nil
 }
 
 // Confidence is that of the lower bound that people are shown.
