@@ -53,6 +53,7 @@ type client struct {
 	sboms      headgatev1connect.SBOMServiceClient
 	report     headgatev1connect.ReportServiceClient
 	notice     headgatev1connect.NoticeServiceClient
+	intake     headgatev1connect.IntakeServiceClient
 }
 
 // connect makes a client. It sends nothing yet.
@@ -90,6 +91,7 @@ func (c *connection) connect() (*client, error) {
 		sboms:      headgatev1connect.NewSBOMServiceClient(h, base),
 		report:     headgatev1connect.NewReportServiceClient(h, base),
 		notice:     headgatev1connect.NewNoticeServiceClient(h, base),
+		intake:     headgatev1connect.NewIntakeServiceClient(h, base),
 	}, nil
 }
 

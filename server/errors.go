@@ -14,6 +14,7 @@ import (
 	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/notify"
 	"github.com/headgate/headgate/psirt"
+	psirtintake "github.com/headgate/headgate/psirt/intake"
 	"github.com/headgate/headgate/release"
 	"github.com/headgate/headgate/release/attest"
 	"github.com/headgate/headgate/release/tuf"
@@ -59,6 +60,7 @@ var codes = []struct {
 	{psirt.ErrIllegal, connect.CodeFailedPrecondition},
 	{psirt.ErrInvalid, connect.CodeInvalidArgument},
 	{notify.ErrInvalid, connect.CodeInvalidArgument},
+	{psirtintake.ErrInvalid, connect.CodeInvalidArgument},
 }
 
 // fail turns an error into what the caller may read. What is not the caller's

@@ -15,6 +15,7 @@ import (
 
 	headgatev1connect "github.com/headgate/headgate/api/headgate/v1/headgatev1connect"
 	"github.com/headgate/headgate/internal/lane"
+	psirtintake "github.com/headgate/headgate/psirt/intake"
 	"github.com/headgate/headgate/release"
 	"github.com/headgate/headgate/release/sbom"
 	"github.com/headgate/headgate/release/tuf"
@@ -29,6 +30,8 @@ const (
 	maxMessage = tuf.MaxTargets*4/3 + 64<<10
 	// maxDocument is the largest message that carries a document, in base64.
 	maxDocument = sbom.MaxSize*4/3 + 64<<10
+	// maxImport is the largest message with a file of reports.
+	maxImport = psirtintake.MaxFile*4/3 + 64<<10
 	// maxAgentMessage is the largest message of an agent.
 	maxAgentMessage = 64 << 10
 )
@@ -79,6 +82,7 @@ func (s *Server) mountAPI(mux *http.ServeMux) (usual []lane.Route) {
 	mux.Handle(headgatev1connect.NewSBOMServiceHandler(sbomService{s}, append(common[:len(common):len(common)], connect.WithReadMaxBytes(maxDocument))...))
 	mux.Handle(headgatev1connect.NewCaseServiceHandler(caseService{s}, people...))
 	mux.Handle(headgatev1connect.NewReportServiceHandler(reportService{s}, people...))
+	mux.Handle(headgatev1connect.NewIntakeServiceHandler(intakeService{s}, append(common[:len(common):len(common)], connect.WithReadMaxBytes(maxImport))...))
 	mux.Handle(headgatev1connect.NewCatalogServiceHandler(catalogService{s}, people...))
 	mux.Handle(headgatev1connect.NewEvidenceServiceHandler(evidenceService{s}, people...))
 	mux.Handle(headgatev1connect.NewFleetServiceHandler(fleetService{s}, people...))

@@ -14,6 +14,7 @@ type DutyRoster struct {
 	Revision int64
 	Made     time.Time
 	Actor    string
+	Text     string // as it was given
 	psirt.Roster
 }
 
@@ -33,7 +34,7 @@ func (c conn) roster(ctx context.Context) (out DutyRoster, err error) {
 	if err != nil {
 		return out, found(err)
 	}
-	out.Made = fromMicros(made)
+	out.Made, out.Text = fromMicros(made), body
 	out.Roster, err = psirt.ParseRoster([]byte(body))
 	return out, err
 }
@@ -130,6 +131,34 @@ type OpenCall struct {
 	Report   bool // of a report; else of a case
 	Revision int64
 	psirt.Page
+}
+
+// ListCalls lists the calls that nobody has answered, among what the viewer may
+// read.
+func (s *Store) ListCalls(ctx context.Context, v Viewer) (out []OpenCall, err error) {
+	all, err := s.OpenCalls(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = s.inWrite(ctx, "list calls", func(c conn) error { // it locks what it reads
+		out = nil
+		for _, call := range all {
+			may := c.mayCase
+			if call.Report {
+				may = c.mayReport
+			}
+			_, err := may(ctx, v, call.Subject)
+			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			out = append(out, call)
+		}
+		return nil
+	})
+	return out, err
 }
 
 // OpenCalls reads the calls that nobody has answered, for the loop that has them

@@ -28,6 +28,8 @@ type Submission struct {
 	Letter string
 	// TLP is the label; empty is AMBER+STRICT.
 	TLP psirt.TLP
+	// By is who sends it with a token, and may read it; the zero value is nobody.
+	By Viewer
 }
 
 // reporter is who writes through a report's page, as facts name it.
@@ -41,8 +43,11 @@ func (s *Store) Submit(ctx context.Context, sub Submission, now time.Time) (out 
 		return out, false, fmt.Errorf("submit report: %w", err)
 	}
 	err = s.inWrite(ctx, "submit report", func(c conn) error {
-		v := Engine("intake")
-		id, isNew, err := c.reportRow(ctx, "intake/"+sub.Request, now)
+		v, prefix := Engine("intake"), "intake/"
+		if sub.By.Actor != "" {
+			v, prefix = sub.By, sub.By.Actor+"/file/"
+		}
+		id, isNew, err := c.reportRow(ctx, prefix+sub.Request, now)
 		if err != nil {
 			return err
 		}
@@ -63,6 +68,9 @@ func (s *Store) Submit(ctx context.Context, sub Submission, now time.Time) (out 
 func (c conn) keepSubmission(ctx context.Context, v Viewer, id int64, sub Submission, now time.Time) (out Report, err error) {
 	drafts, err := c.submitted(ctx, sub, now)
 	if err != nil {
+		return out, err
+	}
+	if err := c.addSender(ctx, v, id); err != nil {
 		return out, err
 	}
 	var p pending

@@ -40,14 +40,8 @@ func (s *Store) AddReport(ctx context.Context, v Viewer, b psirt.ReportReceived,
 			out, err = c.report(ctx, m, id)
 			return err
 		}
-		if !v.engine {
-			role := psirt.Observer
-			if v.Scope == ScopeOperator {
-				role = psirt.Worker
-			}
-			if err := c.addMember(ctx, id, psirt.Member{Principal: v.Principal(), Role: role, UpTo: psirt.Red}); err != nil {
-				return err
-			}
+		if err := c.addSender(ctx, v, id); err != nil {
+			return err
 		}
 		draft, err := psirt.Draft(&b, time.Time{}, tlp)
 		if err != nil {
@@ -63,6 +57,18 @@ func (s *Store) AddReport(ctx context.Context, v Viewer, b psirt.ReportReceived,
 		return c.run(inTx)
 	})
 	return out, fresh, err
+}
+
+// addSender lets whoever sent a report read it; the engine sends for others.
+func (c conn) addSender(ctx context.Context, v Viewer, id int64) error {
+	if v.engine {
+		return nil
+	}
+	role := psirt.Observer
+	if v.Scope == ScopeOperator {
+		role = psirt.Worker
+	}
+	return c.addMember(ctx, id, psirt.Member{Principal: v.Principal(), Role: role, UpTo: psirt.Red})
 }
 
 // reportRow makes the row of a new report, or finds the one that the same request

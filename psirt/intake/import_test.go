@@ -154,6 +154,9 @@ func FuzzRead(f *testing.F) {
 			if _, err := json.Marshal(d); err != nil {
 				t.Fatal(err)
 			}
+			if r, _ := d.Report(false); r.Check() != nil && r.CWE == "" {
+				t.Fatalf("%+v: %v", r, r.Check())
+			}
 		}
 	})
 }
@@ -166,5 +169,31 @@ func TestLongTextsAreCutVisibly(t *testing.T) {
 	}
 	if len(d.Title) > MaxTitle || !strings.HasSuffix(d.Title, "語…") || len(d.Text) > MaxText || !strings.HasSuffix(d.Text, "語…"+textCut) {
 		t.Errorf("title of %d bytes ...%q, text of %d bytes ...%q", len(d.Title), d.Title[len(d.Title)-9:], len(d.Text), d.Text[len(d.Text)-60:])
+	}
+}
+
+// A draft becomes a report that psirt takes, with the label that its sender gave.
+func TestADraftBecomesAReport(t *testing.T) {
+	im, err := Read(OSV, file(t, "record.osv.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, tlp := im.Drafts[0].Report(false)
+	if err := r.Check(); err != nil || tlp != "" {
+		t.Fatalf("%v, label %q", err, tlp)
+	}
+	if r.Product != "Go/acme.example/gate" || r.Version != "1.2.0" || r.CWE != "CWE-862" || r.Reporter != "Ada" || !reflect.DeepEqual(r.CVEs, []string{"CVE-1900-0001"}) || len(r.Vectors) != 1 {
+		t.Errorf("%+v", r)
+	}
+	for _, want := range []string{"ACME-1900-1", "from 0 until fixed in 1.2.1, from 2.0.0 up to 2.0.3"} {
+		if !strings.Contains(r.Text, want) {
+			t.Errorf("%q is not in %q", want, r.Text)
+		}
+	}
+	if im, err = Read(CSAF, file(t, "advisory.csaf.json")); err != nil {
+		t.Fatal(err)
+	}
+	if r, tlp := im.Drafts[0].Report(true); tlp != "AMBER" || r.Source != "exercise" || !r.Exercise {
+		t.Errorf("label %q, %+v", tlp, r)
 	}
 }

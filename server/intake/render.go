@@ -119,7 +119,7 @@ func (d *Door) viewOf(p store.ReportPage, r *http.Request, typed string, bad ref
 			continue // it was decoded when it was kept
 		}
 		m := b.(*psirt.ReportMessage)
-		v.Messages = append(v.Messages, said{Mine: m.From == psirt.FromReporter, When: day(f.Recorded), Text: safe(m.Text)})
+		v.Messages = append(v.Messages, said{Mine: f.Actor == psirt.FromReporter, When: day(f.Recorded), Text: safe(m.Text)})
 	}
 	return v
 }
