@@ -30,6 +30,7 @@ bench: build setup ## measure the server as a whole process, against its peers a
 	@go run ./test/bench -headgate $(BIN) $(BENCHFLAGS)
 	@go test ./psirt -run '^$$' -bench Board -benchtime 3x -cpu 1
 	@go test ./fleet -run '^$$' -bench Match -benchtime 1x -cpu 1
+	@go test ./store -run '^$$' -bench Notices -benchtime 3x -cpu 1
 
 campaign: build ## the long simulations: false halts, detection power, the table of policies (hours)
 	@scripts/campaign $(CAMPAIGNFLAGS)

@@ -37,7 +37,7 @@ func (w *heraldWorld) runs(i int) {
 func (w *heraldWorld) add(v store.Viewer, b psirt.Body) {
 	w.Helper()
 	w.now = w.now.Add(time.Minute)
-	if _, err := w.Store.CommitFacts(w.T.Context(), v, w.id, store.AnyRevision, []psirt.Fact{storetest.Draft(w.T, b)}, w.now, nil); err != nil {
+	if _, err := w.Store.CommitFacts(w.Context(), v, w.id, store.AnyRevision, []psirt.Fact{storetest.Draft(w.T, b)}, w.now, nil); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -46,10 +46,10 @@ func (w *heraldWorld) add(v store.Viewer, b psirt.Body) {
 func (w *heraldWorld) tell() []store.Notice {
 	w.Helper()
 	w.now = w.now.Add(time.Minute)
-	if err := w.herald.Tell(w.T.Context()); err != nil {
+	if err := w.herald.Tell(w.Context()); err != nil {
 		w.Fatal(err)
 	}
-	all, err := w.Store.ListNotices(w.T.Context(), store.Engine("test"), store.NoticeQuery{}, w.now)
+	all, err := w.Store.ListNotices(w.Context(), store.Engine("test"), store.NoticeQuery{}, w.now)
 	if err != nil {
 		w.Fatal(err)
 	}
