@@ -229,61 +229,104 @@ type ReportQuery struct {
 	Limit int   // at most 1000; 100 if 0
 }
 
-// textReports selects what a viewer may read of reports, in the three ways of
-// mayReport. $1 is the viewer.
-const textReports = `SELECT r.id FROM psirt_report r WHERE r.id > $2 AND (r.case_id = $3 OR $3 < 0) AND ($4 = 1
-		OR EXISTS (SELECT 1 FROM case_member m WHERE m.principal = $1 AND m.subject = r.id)
-		OR EXISTS (SELECT 1 FROM case_member m WHERE m.principal = $1 AND m.subject = r.case_id)
-		OR r.case_id = 0 AND EXISTS (SELECT 1 FROM triager t WHERE t.principal = $1))
-	ORDER BY r.id LIMIT $5`
+// The reports that a viewer ($1) may read, in the three ways of mayReport. It
+// starts from the viewer's own memberships: how many reports there are that are
+// none of the viewer's must not be felt.
+const (
+	withReports = `visible (id) AS (SELECT m.subject FROM case_member m WHERE m.principal = $1
+		UNION SELECT r.id FROM case_member m JOIN psirt_report r ON r.case_id = m.subject WHERE m.principal = $1
+		UNION SELECT r.id FROM triager t JOIN psirt_report r ON r.case_id = 0 WHERE t.principal = $1)`
+	withAllReports = `visible (id) AS (SELECT r.id FROM psirt_report r WHERE $1 <> '')`
+
+	listReports = ` SELECT r.id, r.revision, r.case_id, COALESCE(own.tlp, -1), COALESCE(of_case.tlp, -1), COALESCE(c.rung, ''), COALESCE(t.added, -1)
+		FROM visible v JOIN psirt_report r ON r.id = v.id
+		LEFT JOIN case_member own ON own.principal = $1 AND own.subject = r.id
+		LEFT JOIN case_member of_case ON of_case.principal = $1 AND of_case.subject = r.case_id
+		LEFT JOIN psirt_case c ON c.id = of_case.subject
+		LEFT JOIN triager t ON t.principal = $1 AND r.case_id = 0
+		WHERE r.id > $2 AND (r.case_id = $3 OR $3 < 0) ORDER BY r.id LIMIT $4`
+	listReportFacts = ` SELECT f.subject, f.seq, f.id, f.kind, f.at, f.recorded, f.actor, f.tlp, f.readers, f.body, f.salt, f.entry
+		FROM visible v JOIN psirt_report r ON r.id = v.id JOIN psirt_fact f ON f.subject = r.id
+		WHERE r.id > $2 AND r.id <= $3 AND (r.case_id = $4 OR $4 < 0) ORDER BY f.subject, f.seq`
+
+	textReports        = `WITH ` + withReports + listReports
+	textReportFacts    = `WITH ` + withReports + listReportFacts
+	textAllReports     = `WITH ` + withAllReports + listReports
+	textAllReportFacts = `WITH ` + withAllReports + listReportFacts
+)
 
 // ListReports lists the reports that a viewer may read, by id; what of it is
 // sealed is recorded as read.
 func (s *Store) ListReports(ctx context.Context, v Viewer, q ReportQuery, now time.Time) (out []Report, err error) {
-	of, engine := q.Case, 0
+	of := q.Case
 	if of == 0 && !q.Free {
 		of = -1
 	}
+	texts := [2]string{textReports, textReportFacts}
 	if v.engine {
-		engine = 1
+		texts = [2]string{textAllReports, textAllReportFacts}
 	}
 	err = s.inWrite(ctx, "list reports", func(c conn) error {
 		out = nil
-		var all []int64
-		var sealed []string
-		rows, err := c.rows(ctx, textReports, v.Principal(), q.After, of, engine, pageSize(q.Limit))
-		err = each(rows, err, func() error {
-			var id int64
-			if err := rows.Scan(&id); err != nil {
-				return err
-			}
-			all = append(all, id)
-			return nil
-		})
+		found, err := c.reportRows(ctx, texts[0], v, q.After, of, pageSize(q.Limit))
+		if err != nil || len(found) == 0 {
+			return err
+		}
+		facts, err := c.keptFacts(ctx, texts[1], v.Principal(), q.After, found[len(found)-1].id, of)
 		if err != nil {
 			return err
 		}
-		for _, id := range all {
-			m, err := c.mayReport(ctx, v, id)
-			if errors.Is(err, ErrNotFound) {
-				continue // its case was opened for others meanwhile
+		var sealed []string
+		for _, f := range found {
+			var mine []psirt.Fact
+			for ; len(facts) > 0 && facts[0].subject == f.id; facts = facts[1:] {
+				mine = append(mine, facts[0].Fact)
 			}
+			mine = f.may.maySee(mine)
+			r, err := psirt.ViewReport(mine)
 			if err != nil {
 				return err
 			}
-			r, err := c.report(ctx, m, id)
-			if err != nil {
-				return err
+			if f.may.sealed() {
+				sealed = append(sealed, ReportID(f.id))
 			}
-			if m.sealed() {
-				sealed = append(sealed, ReportID(id))
-			}
-			out = append(out, r)
+			out = append(out, Report{ID: f.id, Revision: f.may.revision, Report: r, Facts: mine})
 		}
 		if len(sealed) == 0 {
 			return nil
 		}
 		return c.seal(ctx, now, 0, reading{"reports.listed", v.Actor, sealed})
+	})
+	return out, err
+}
+
+// reportRow is a report and what the viewer may do with it.
+type reportRow struct {
+	id  int64
+	may clearance
+}
+
+// reportRows reads a page of what a viewer may read.
+func (c conn) reportRows(ctx context.Context, text string, v Viewer, after, of int64, limit int) (out []reportRow, err error) {
+	rows, err := c.rows(ctx, text, v.Principal(), after, of, limit)
+	err = each(rows, err, func() error {
+		r := reportRow{may: clearance{engine: v.engine, rung: psirt.Sealed}}
+		var own, ofCase int
+		var triager int64
+		var rung string
+		if err := rows.Scan(&r.id, &r.may.revision, &r.may.caseID, &own, &ofCase, &rung, &triager); err != nil {
+			return err
+		}
+		if r.may.inCase = ofCase >= 0; r.may.inCase {
+			r.may.rung = psirt.Rung(rung)
+		}
+		rank := max(own, ofCase)
+		if triager >= 0 {
+			rank = psirt.Red.Rank()
+		}
+		r.may.Principal, r.may.UpTo = v.Principal(), psirt.RankTLP(rank)
+		out = append(out, r)
+		return nil
 	})
 	return out, err
 }
