@@ -92,19 +92,32 @@ func (w *World) decideOne(r *Rollout) {
 	}
 }
 
-// Order is what a person does to a rollout: it takes effect at once.
+// verbs are the orders by which people bring a rollout to a state.
+var verbs = map[rollout.State]rollout.Verb{
+	rollout.Held: rollout.VerbHold, rollout.Running: rollout.VerbResume, rollout.Halted: rollout.VerbHalt, rollout.Reverting: rollout.VerbRevert,
+}
+
+// Order is what a person does to a rollout: it takes effect at once, by the rule
+// of the real server.
 func (w *World) Order(r *Rollout, to rollout.State, who string) error {
-	if !r.Snapshot.State.CanBecome(to) {
-		return fmt.Errorf("rollout R-%d is %s: it cannot become %s", r.Snapshot.Rollout, r.Snapshot.State, to)
+	s := &r.Snapshot
+	got, err := rollout.Obey(rollout.Standing{
+		State: s.State, Pace: s.Pace, HeldBy: s.HeldBy, ResumeAskedBy: r.resumeAskedBy, Counts: s.Counts, PreflightFailed: s.PreflightFailed,
+	}, rollout.Order{Verb: verbs[to], Operator: who})
+	if err != nil {
+		return fmt.Errorf("rollout R-%d: %w", s.Rollout, err)
 	}
-	if r.Snapshot.State == rollout.Halted && to == rollout.Running {
-		r.Snapshot.Pace = r.Snapshot.Pace.Accept(r.Snapshot.Counts, r.Snapshot.PreflightFailed)
+	if !got.Changed {
+		return nil
 	}
-	r.Snapshot.State, r.Snapshot.HeldBy = to, ""
-	if to == rollout.Held {
-		r.Snapshot.HeldBy = who
+	r.resumeAskedBy = got.ResumeAskedBy
+	if d := got.Decision; got.Acts {
+		s.State, s.HeldBy, s.Pace = d.State, d.HeldBy, d.Pace
+		if d.NewRung {
+			s.RungSince = w.Now
+		}
 	}
-	w.record("rollout.ordered", fmt.Sprint("R-", r.Snapshot.Rollout), "operator:"+who, to)
+	w.record("rollout.ordered", fmt.Sprint("R-", s.Rollout), "operator:"+who, to)
 	w.publish()
 	return nil
 }

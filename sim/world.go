@@ -104,6 +104,8 @@ type Rollout struct {
 	// MaxUnproven is the most that were ever exposed and unproven at once.
 	MaxUnproven int64
 	first       map[string]bool
+	// resumeAskedBy waits for a second operator.
+	resumeAskedBy string
 }
 
 // New makes a world.
