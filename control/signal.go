@@ -91,7 +91,7 @@ func (s *Signals) readOne(ctx context.Context, sig rollout.Signal, of rollout.Su
 	}
 	query, step := sig.Ask(of)
 	var err error
-	r.Series, err = s.Querier.Query(ctx, query, r.At.Add(-(sig.For.Std() / step * step)), r.At, step)
+	r.Series, err = s.Querier.Query(ctx, query, r.At.Add(-sig.For.Std().Truncate(step)), r.At, step)
 	switch {
 	case err != nil:
 		r.Error, r.Series = err.Error(), nil

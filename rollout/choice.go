@@ -110,10 +110,8 @@ func Take(n int64, t Trade, taken Policy, others []Policy, signed ...string) (Ch
 }
 
 // Hazards are what a curve is drawn over: a decade each, around the one entered.
-func (t Trade) Hazards() (out []float64) {
-	for _, h := range []float64{1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1} {
-		out = append(out, h)
-	}
+func (t Trade) Hazards() []float64 {
+	out := []float64{1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1}
 	if t.Hazard > 0 && !slices.ContainsFunc(out, func(h float64) bool { return math.Abs(h/t.Hazard-1) < 1e-9 }) {
 		out = append(out, t.Hazard)
 		slices.Sort(out)

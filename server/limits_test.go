@@ -64,5 +64,5 @@ func TestATenantSetsItsOwnLimitsOnly(t *testing.T) {
 // decideNow has the decider count afresh and decide.
 func (w *world) decideNow(id int64) {
 	w.Helper()
-	check(w, w.Server.decider.Decide(w.Context(), id))
+	check(w, w.decider.Decide(w.Context(), id))
 }
