@@ -12,13 +12,16 @@ BENCHFLAGS ?=
 # How many good rollouts, and seeds for each fault: make campaign CAMPAIGNFLAGS="30000 20"
 CAMPAIGNFLAGS ?=
 
-.PHONY: help demo build test bench campaign verify fuzz race generate fmt setup tools clean
+.PHONY: help demo demo-response build test bench campaign verify fuzz race generate fmt setup tools clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: build ## watch Headgate stop a bad release and bring everyone home (needs only Go)
 	@$(BIN) demo $(DEMOFLAGS)
+
+demo-response: build ## watch a vulnerability from its report to notices closed by proof (needs only Go)
+	@$(BIN) demo response $(DEMOFLAGS)
 
 build: ## build the one static binary, bin/headgate
 	@scripts/build $(BIN)

@@ -50,6 +50,9 @@ type Config struct {
 	// DiscloseEvery is how often the ladder of each open case is looked at.
 	// Default 10s.
 	DiscloseEvery span.Duration `json:"disclose_every,omitzero"`
+	// FollowEvery is how often it is looked who joined the affected of a case, and
+	// who is fixed. Default 15s.
+	FollowEvery span.Duration `json:"follow_every,omitzero"`
 	// CheckpointEvery is how often the ledger's head is signed if it grew.
 	// Default 1m.
 	CheckpointEvery span.Duration `json:"checkpoint_every,omitzero"`
@@ -141,6 +144,7 @@ func (c Config) complete() (Config, error) {
 	or(&c.Beacon, rollout.DefaultCadence().Beacon)
 	or(&c.DecideEvery, span.Duration(time.Second))
 	or(&c.DiscloseEvery, span.Duration(10*time.Second))
+	or(&c.FollowEvery, span.Duration(15*time.Second))
 	or(&c.CheckpointEvery, span.Duration(time.Minute))
 	or(&c.TimestampLife, span.Duration(24*time.Hour))
 	or(&c.SignalsEvery, span.Duration(5*time.Second))
@@ -156,7 +160,7 @@ func (c Config) complete() (Config, error) {
 	for _, d := range []struct {
 		name string
 		v    span.Duration
-	}{{"poll", c.Poll}, {"beacon", c.Beacon}, {"decide_every", c.DecideEvery}, {"disclose_every", c.DiscloseEvery}, {"checkpoint_every", c.CheckpointEvery}, {"timestamp_life", c.TimestampLife}, {"stop_grace", c.StopGrace}, {"signals_every", c.SignalsEvery}} {
+	}{{"poll", c.Poll}, {"beacon", c.Beacon}, {"decide_every", c.DecideEvery}, {"disclose_every", c.DiscloseEvery}, {"follow_every", c.FollowEvery}, {"checkpoint_every", c.CheckpointEvery}, {"timestamp_life", c.TimestampLife}, {"stop_grace", c.StopGrace}, {"signals_every", c.SignalsEvery}} {
 		if d.v.Std() < 10*time.Millisecond {
 			return c, fmt.Errorf("configuration: %s: %s is less than 10ms", d.name, d.v)
 		}

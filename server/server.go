@@ -193,10 +193,6 @@ func (s *Server) abandon() {
 	}
 }
 
-// affectedEvery is how often it is looked who joined the affected of a case, and
-// who was fixed: far less than a ladder's measurement may be old.
-const affectedEvery = 15 * time.Second
-
 // wire puts the parts together.
 func (s *Server) wire(ctx context.Context) error {
 	c := s.cfg
@@ -226,7 +222,7 @@ func (s *Server) wire(ctx context.Context) error {
 		s.decider.Wake()
 	}}
 	s.discloser = &control.Discloser{Cases: s.store, As: store.Engine("engine"), Measure: s.measure, Every: c.DiscloseEvery.Std(), Now: c.Now, Log: c.Log}
-	s.follower = &control.Follower{Cases: s.store, Every: affectedEvery, Now: c.Now, Log: c.Log}
+	s.follower = &control.Follower{Cases: s.store, Every: c.FollowEvery.Std(), Now: c.Now, Log: c.Log}
 	s.checks = &checks{store: s.store, every: checksEvery, log: c.Log}
 	s.requests = control.NewRequests(c.Queue, s.store, c.Now, s.decider.Grain, s.decider.Wake)
 	s.requests.Observe = s.metrics.observeBatch

@@ -57,6 +57,8 @@ type demo struct {
 	sum   Summary
 	sims  *sims      // nil before and after
 	named []endpoint // the canaries
+	// serverFlags are further flags of the server.
+	serverFlags []string
 }
 
 // ErrNotHeld means that the demo ran to its end and something did not hold.

@@ -296,32 +296,43 @@ func (d *demo) verify(ctx context.Context) error {
 	if !d.Keep {
 		d.kids.stop()
 	}
+	v := d.checkDatabase(ctx, d.sum.failf)
+	d.sum.LedgerOK, d.sum.DoctorOK, d.sum.ReplayOK = v.ledger, v.doctor, v.replay
+	return nil
+}
+
+// verified is what of a database holds.
+type verified struct{ ledger, doctor, replay bool }
+
+// checkDatabase checks ledger, counts and decisions in the server's database, and
+// tells failf what does not hold.
+func (d *demo) checkDatabase(ctx context.Context, failf func(format string, a ...any)) (v verified) {
 	database := d.path("server", "headgate.db")
 	var ledger struct {
 		Size int64 `json:"size"`
 	}
 	if err := d.json(ctx, &ledger, "ledger", "verify", "--database", database); err != nil {
-		d.sum.failf("%v", err)
+		failf("%v", err)
 	} else {
-		d.sum.LedgerOK = true
+		v.ledger = true
 		d.step("The ledger holds: %d entries", ledger.Size)
 	}
 	var found []struct {
 		OK bool `json:"ok"`
 	}
 	if err := d.json(ctx, &found, "doctor", "--database", database); err != nil {
-		d.sum.failf("%v", err)
+		failf("%v", err)
 	} else {
-		d.sum.DoctorOK = true
+		v.doctor = true
 	}
 	var again struct {
 		Decisions int64 `json:"decisions"`
 	}
 	if err := d.json(ctx, &again, "review", "replay", "--database", database); err != nil {
-		d.sum.failf("%v", err)
+		failf("%v", err)
 	} else {
-		d.sum.ReplayOK = true
+		v.replay = true
 		d.step("Every one of the %d decisions, made again from what is recorded, comes out the same", again.Decisions)
 	}
-	return nil
+	return v
 }

@@ -68,8 +68,8 @@ func (d *demo) startServer(ctx context.Context) error {
 	d.step("A server with an embedded database, in %s", d.dir)
 	r, w := io.Pipe()
 	defer r.Close()
-	p, err := d.kids.start("headgate server", d.Keep, d.path("server.log"), os.Environ(), w,
-		d.Headgate, "server", "--data", d.path("server"), "--listen", "127.0.0.1:0", "--poll", "2s", "--beacon", "4s", "-o", "json")
+	argv := append([]string{d.Headgate, "server", "--data", d.path("server"), "--listen", "127.0.0.1:0", "--poll", "2s", "--beacon", "4s", "-o", "json"}, d.serverFlags...)
+	p, err := d.kids.start("headgate server", d.Keep, d.path("server.log"), os.Environ(), w, argv...)
 	if err != nil {
 		return err
 	}

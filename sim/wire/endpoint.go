@@ -35,6 +35,7 @@ type endpoint struct {
 	products []product
 	refused  map[string]bool // digests, as link.Have.Refused
 	seen     map[int64]time.Time
+	checks   checks
 
 	started, last time.Time // last is when the last beacon was built
 	seq           int64
@@ -341,6 +342,9 @@ func (e *endpoint) report(ctx context.Context, now time.Time) {
 	}
 	e.told = 0
 	e.schedule()
+	if len(e.results()) > 0 {
+		e.beaconAt = now // the server waits for it
+	}
 }
 
 // beacon sends the present status.
@@ -357,8 +361,10 @@ func (e *endpoint) beacon(ctx context.Context, now time.Time, goodbye bool) erro
 	e.seq++
 	e.last = now
 	req := connect.NewRequest(link.BeaconOf(e.seq, st, goodbye, now))
+	req.Msg.CheckResults = e.results()
 	req.Header().Set("Authorization", "Bearer "+e.token)
-	if _, err := e.f.api.Beacon(ctx, req); err != nil {
+	res, err := e.f.api.Beacon(ctx, req)
+	if err != nil {
 		return err
 	}
 	e.f.counters.beacons.Add(1)
@@ -367,5 +373,6 @@ func (e *endpoint) beacon(ctx context.Context, now time.Time, goodbye bool) erro
 			p.acks++
 		}
 	}
+	e.took(res.Msg.Checks, req.Msg.CheckResults)
 	return nil
 }
