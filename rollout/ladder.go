@@ -33,13 +33,16 @@ const maxGates = health.MaxCohorts - 1
 
 // Ladder is the plan of a rollout to n endpoints: how many are exposed in all
 // after each cohort, coverage included from the second on. It has the fewest
-// gates that the first horizon's budget allows (or b.Gates, if more) and then
-// the smallest cohorts. Nil means that no plan can keep the budget.
+// gates that the first horizon's budget allows (or b.Gates, if more, as far as the
+// fleet is large enough for them) and then the smallest cohorts. Nil means that no
+// plan can keep the budget.
 func (b Budget) Ladder(n int64) []int64 {
-	if l := b.planner(n).fewest(b.leastGates(n)); l != nil {
-		return l
+	p, least := b.planner(n), b.leastGates(n)
+	l := p.fewest(least)
+	for gates := least - 1; l == nil && gates > 0; gates-- {
+		l = p.with(gates)
 	}
-	return b.planner(n).fewest(int(b.Gates))
+	return l
 }
 
 // leastGates is the fewest gates to plan with: coverage goes with a cohort between

@@ -145,3 +145,20 @@ func ExampleBudget_Ladder() {
 	// emergency [259 85711 8415000]
 	// limit [2 1024 170825 8415000]
 }
+
+// TestMoreGatesThanTheFleetHasRoomForAreAsManyAsItHas: the first cohort must not
+// grow to the whole budget because somebody asked for too much caution.
+func TestMoreGatesThanTheFleetHasRoomForAreAsManyAsItHas(t *testing.T) {
+	p, err := Preset("flash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int64{20_000, 200_000, reachable} {
+		few := p.Budget.Ladder(n)
+		b := *p.Budget
+		b.Gates = 8
+		if l := b.Ladder(n); l == nil || Gates(l) < Gates(few) || l[0] > few[0] {
+			t.Errorf("%d endpoints: %v, with as many gates as there can be %v", n, few, l)
+		}
+	}
+}

@@ -176,10 +176,11 @@ func (p *pacing) ripening() (horizon span.Duration, wait time.Duration) {
 // horizon's rules, for the plan knows that one only.
 func (p *pacing) wanted(now, rung int64) int64 {
 	paid := int64(min(p.n.Allowed, float64(p.n.Target)))
-	least := max(0, int(p.b.Gates-rung))
+	least := int(p.b.Gates)
 	if p.s.Pace.Cover == 0 {
-		least = max(0, p.b.leastGates(p.n.Target)-int(rung))
+		least = p.b.leastGates(p.n.Target)
 	}
+	least = max(0, min(least, int(Gates(p.n.Ladder)))-int(rung))
 	if least == 0 && p.n.Bounds[0].Allowed >= float64(p.n.Target) {
 		return paid
 	}
