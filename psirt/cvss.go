@@ -36,7 +36,8 @@ func ScoreVector(vector, scorer string) (Score, error) {
 	if len(vector) > MaxVector {
 		return bad(fmt.Errorf("%d bytes, limit %d", len(vector), MaxVector))
 	}
-	s, err := Score{}, error(nil)
+	var s Score
+	var err error
 	switch {
 	case strings.HasPrefix(vector, "CVSS:4.0/"):
 		s, err = score40(vector)

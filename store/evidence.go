@@ -42,11 +42,13 @@ func (s *Store) AddAttestor(ctx context.Context, a Attestor, actor string, now t
 			if k.Name != a.Name || k.KeyID != a.KeyID {
 				return fmt.Errorf("attestor %s has key %s: %w", k.Name, k.KeyID, ErrExists)
 			}
-			if k.Removed.IsZero() {
-				out = k
-				return nil
+			if !k.Removed.IsZero() {
+				return fmt.Errorf("attestor %s was removed; a removed key is not trusted again: %w", k.Name, ErrExists)
 			}
-			return fmt.Errorf("attestor %s was removed; a removed key is not trusted again: %w", k.Name, ErrExists)
+			out = k
+		}
+		if out.Name != "" {
+			return nil
 		}
 		out = Attestor{Name: a.Name, KeyID: a.KeyID, Public: a.Public, Added: now.UTC().Truncate(time.Microsecond)}
 		_, err = c.exec(ctx, `INSERT INTO attestor (name, key_id, public_key, added, removed) VALUES ($1, $2, $3, $4, 0)`, a.Name, a.KeyID, a.Public, micros(now))

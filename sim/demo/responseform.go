@@ -39,15 +39,21 @@ var (
 	reportID   = regexp.MustCompile(`RP-[0-9A-Z]{13}`)
 )
 
-// fetch gets a page of the server.
-func fetch(ctx context.Context, c *http.Client, req *http.Request) (*http.Response, []byte, error) {
+// answer is what the server answered: its status, where it leads, and the page.
+type answer struct {
+	status   int
+	location string
+	body     []byte
+}
+
+func fetch(ctx context.Context, c *http.Client, req *http.Request) (answer, error) {
 	res, err := c.Do(req.WithContext(ctx))
 	if err != nil {
-		return nil, nil, err
+		return answer{}, err
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-	return res, b, err
+	return answer{res.StatusCode, res.Header.Get("Location"), b}, err
 }
 
 func (r *response) get(ctx context.Context, c *http.Client, url string) ([]byte, error) {
@@ -55,14 +61,14 @@ func (r *response) get(ctx context.Context, c *http.Client, url string) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	res, b, err := fetch(ctx, c, req)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("status %s", res.Status)
+	got, err := fetch(ctx, c, req)
+	if err == nil && got.status != http.StatusOK {
+		err = fmt.Errorf("status %d", got.status)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", url, err)
 	}
-	return b, nil
+	return got.body, nil
 }
 
 // submitForm fills in the public form and sends it, as a browser does.
@@ -103,17 +109,16 @@ func (r *response) submitForm(ctx context.Context) error {
 	}
 	req.Header.Set("Content-Type", form.FormDataContentType())
 	req.Header.Set("Origin", base)
-	res, sent, err := fetch(ctx, c, req)
+	sent, err := fetch(ctx, c, req)
 	if err != nil {
 		return fmt.Errorf("send the form: %w", err)
 	}
-	where := res.Header.Get("Location")
-	if res.StatusCode != http.StatusSeeOther || where == "" {
-		return fmt.Errorf("send the form: status %s: %.300s", res.Status, sent)
+	if sent.status != http.StatusSeeOther || sent.location == "" {
+		return fmt.Errorf("send the form: status %d: %.300s", sent.status, sent.body)
 	}
-	r.page = where
-	if strings.HasPrefix(where, "/") {
-		r.page = base + where
+	r.page = sent.location
+	if strings.HasPrefix(r.page, "/") {
+		r.page = base + r.page
 	}
 	if page, err = r.get(ctx, c, r.page); err != nil {
 		return err
