@@ -81,7 +81,7 @@ func (w *world) live(c wire.Config) *wire.Fleet {
 func (w *world) untilStops(id int64, want rollout.State) *headgatev1.Rollout {
 	w.Helper()
 	var r *headgatev1.Rollout
-	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		r = w.show(id)
 		if r.State == string(want) {
 			return r
@@ -91,7 +91,7 @@ func (w *world) untilStops(id int64, want rollout.State) *headgatev1.Rollout {
 		}
 	}
 	w.replays(id)
-	w.Fatalf("R-%d is not %s, within 90 s or for good: %v", id, want, r)
+	w.Fatalf("R-%d is not %s, within 3 minutes or for good: %v", id, want, r)
 	return nil
 }
 

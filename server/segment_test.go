@@ -10,6 +10,7 @@ import (
 
 	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
 	"github.com/headgate/headgate/fleet"
+	"github.com/headgate/headgate/internal/span"
 	"github.com/headgate/headgate/rollout"
 	"github.com/headgate/headgate/sim/wire"
 )
@@ -31,7 +32,7 @@ func TestTheFleetIsCoveredBeforeEveryoneGetsIt(t *testing.T) {
 	w := newWorld(t, often)
 	w.content("1.0.0")
 	w.live(wire.Config{N: segmentFleet, Labels: mixed})
-	p := flashQuick(t)
+	p := patient(t)
 	p.Budget.Cover, p.Budget.Critical = 2500, []string{badDriver.String(), "driver=none"}
 	doc, err := p.Document()
 	check(t, err)
@@ -62,8 +63,17 @@ func TestTheFleetIsCoveredBeforeEveryoneGetsIt(t *testing.T) {
 	w.healthy()
 }
 
-func segmentPolicy(t *testing.T) rollout.Policy {
+// patient gives a busy machine time to let its endpoints speak: what is late is
+// silent, in both arms, and then nothing can be said.
+func patient(t *testing.T) rollout.Policy {
 	p := flashQuick(t)
+	p.Grace = span.Duration(5 * time.Second)
+	p.Budget.Horizons[0].Age = span.Duration(7 * time.Second)
+	return p
+}
+
+func segmentPolicy(t *testing.T) rollout.Policy {
+	p := patient(t)
 	p.Name = "segments-quick"
 	p.Budget.Segments, p.Budget.MaxSegment, p.Budget.MaxExcluded = true, 0.1, 0.2
 	return p

@@ -17,7 +17,7 @@ func TestTheResponseHolds(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	summary := filepath.Join(t.TempDir(), "summary.json")
-	err := RunResponse(t.Context(), Options{Headgate: build(t), Agents: 3, Simulated: MinSimulatedResponse, Dir: filepath.Join(t.TempDir(), "demo"), Summary: summary, Out: &out})
+	err := RunResponse(t.Context(), Options{Headgate: build(t), Agents: 6, Simulated: MinSimulatedResponse, Dir: filepath.Join(t.TempDir(), "demo"), Summary: summary, Out: &out})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.Bytes())
 	}
@@ -29,7 +29,7 @@ func TestTheResponseHolds(t *testing.T) {
 	if err := json.Unmarshal(b, &s); err != nil {
 		t.Fatalf("%v: %s", err, b)
 	}
-	if !s.OK || s.Affected != 3+MinSimulatedResponse || !s.LedgerOK || !s.DoctorOK || !s.ReplayOK || len(s.URLs) < 6 {
+	if !s.OK || s.Affected != 6+MinSimulatedResponse || !s.LedgerOK || !s.DoctorOK || !s.ReplayOK || len(s.URLs) < 6 {
 		t.Errorf("summary %s", b)
 	}
 	for _, tenant := range affectedTenants {
