@@ -165,6 +165,7 @@ func TestClockPolicyNamesWhatIsWrong(t *testing.T) {
 		strings.Replace(head, "17:00", "five", 1) + `]}`:                                                                   "close",
 		strings.Replace(head, `"Mon"`, `"Noday"`, 1) + `]}`:                                                                "Noday",
 		head + `{"nam":"a"}]}`: "nam",
+		head + `]}{}`:          "data after",
 	} {
 		_, err := ParseClockPolicy([]byte(body), utc)
 		if !errors.Is(err, ErrInvalid) || !strings.Contains(fmt.Sprint(err), want) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -64,6 +65,9 @@ func ParseClockPolicy(b []byte, zone func(name string) (*time.Location, error)) 
 	d.DisallowUnknownFields()
 	if err := d.Decode(&p); err != nil {
 		return p, fmt.Errorf("clock policy: %w", errors.Join(ErrInvalid, err))
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return p, invalid("clock policy: data after the JSON value")
 	}
 	if err := first(line("id", p.ID), line("effective", p.Effective), p.Calendar.complete(zone)); err != nil {
 		return p, fmt.Errorf("clock policy: %w", err)
