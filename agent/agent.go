@@ -18,6 +18,7 @@ import (
 
 	"github.com/headgate/headgate/agent/keeper"
 	"github.com/headgate/headgate/agent/link"
+	"github.com/headgate/headgate/internal/slim"
 )
 
 // Options are what a run may vary. The zero value is right for a real endpoint.
@@ -34,6 +35,7 @@ func Run(ctx context.Context, home Home, o Options) error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	slim.Keep()
 	abs, err := filepath.Abs(string(home))
 	if err != nil {
 		return fmt.Errorf("run agent: %w", err)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/headgate/headgate/internal/slim"
 )
 
 // tick is how often the live engine evaluates what has come in since.
@@ -57,6 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	// One engine must stay small beside what it protects.
 	runtime.GOMAXPROCS(1)
 	debug.SetMemoryLimit(64 << 20)
+	slim.Keep()
 	if err := e.Live(ctx, NewStream(*seed), *rate, notify); err != nil {
 		fmt.Fprintln(stderr, "headgate engine:", err)
 		return 1

@@ -8,11 +8,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
 	"github.com/headgate/headgate/agent/ipc"
+	"github.com/headgate/headgate/internal/slim"
 )
 
 // Main is "headgate link", started by keeper with its socket as descriptor
@@ -32,7 +32,7 @@ func Main(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	debug.SetGCPercent(50) // an agent must stay small
+	slim.Keep()
 	if err := inherit(ctx, *identity, *dir, *poll, log); err != nil {
 		log.Error("link ended", "err", err)
 		return 1
