@@ -179,7 +179,10 @@ type roll struct {
 	Started  int64  `json:"startedUs,string"`
 	Asked    string `json:"resumeAskedBy"`
 	Counts   counts `json:"counts"`
-	Reasons  []struct {
+	Halted   []struct {
+		Segment string `json:"segment"`
+	} `json:"halted"`
+	Reasons []struct {
 		Code   string `json:"code"`
 		Detail string `json:"detail"`
 	} `json:"reasons"`
@@ -283,8 +286,8 @@ type agent struct {
 	id   string
 }
 
-// enrol makes n agents and starts them.
-func (s *site) enrol(n int) []*agent {
+// enrol makes n agents and starts them; flags are more of agent enrol's.
+func (s *site) enrol(n int, flags ...string) []*agent {
 	s.t.Helper()
 	at := s.url
 	if s.proxied != "" {
@@ -293,8 +296,8 @@ func (s *site) enrol(n int) []*agent {
 	env := append(s.env, "HEADGATE_SERVER="+at)
 	for range n {
 		a := &agent{s: s, home: filepath.Join(s.dir, fmt.Sprintf("agent%d", len(s.agents)))}
-		out, err := s.as(env, "agent", "enrol", "--dir", a.home, "--enrolment-token-file", filepath.Join(s.dir, "enrol.token"),
-			"--name", filepath.Base(a.home), "--product", s.product, "--poll", "100ms", "-o", "json")
+		out, err := s.as(env, append([]string{"agent", "enrol", "--dir", a.home, "--enrolment-token-file", filepath.Join(s.dir, "enrol.token"),
+			"--name", filepath.Base(a.home), "--product", s.product, "--poll", "100ms", "-o", "json"}, flags...)...)
 		check(s.t, err)
 		var e struct {
 			Endpoint string `json:"endpoint"`
