@@ -137,8 +137,7 @@ for each lane, and recorded with who signed.
 }
 
 // startPolicy finds the policy of a start and puts it into the request: an applied
-// one by name and revision, for the server has it; a preset as a server can follow
-// it: what it does not observe yet is left out by name, not in silence.
+// one by name and revision, for the server has it; a preset whole.
 func (a *app) startPolicy(ctx context.Context, name string, req *headgatev1.StartRolloutRequest) (rollout.Policy, error) {
 	if name == "" {
 		p, err := rollout.ParsePolicy(nil)
@@ -151,11 +150,6 @@ func (a *app) startPolicy(ctx context.Context, name string, req *headgatev1.Star
 	if p.ref != nil { // what was shown is what is started, whatever is applied meanwhile
 		req.Policy = rollout.Ref{Name: p.ref.Name, Revision: p.ref.Revision}.String()
 		return p.Policy, nil
-	}
-	if p.Budget != nil && isPreset(name) {
-		p.Name += "-evidence"
-		p.Budget.SlowShare = 0
-		a.say("Preset %s without vitals: the server does not observe these yet.", name)
 	}
 	doc, err := p.Document()
 	req.PolicyJson = string(doc)

@@ -66,6 +66,9 @@ func Explain(s Snapshot, d Decision) Explanation {
 	}
 	if o := s.Observed; o != nil {
 		e.Known = append(e.Known, o.known()...)
+		if b := s.Policy.Budget; b != nil && b.SlowShare > 0 && !o.Vitals {
+			e.Known = append(e.Known, "vitals are not judged: too few controls report any to compare with")
+		}
 	}
 	for i, r := range d.Reasons {
 		if i > 0 {
@@ -102,10 +105,18 @@ func (r Reading) known() string {
 	return text
 }
 
+// vitals is how many of a cohort exceed the controls; nothing if none was compared.
+func (c Cohort) vitals() string {
+	if c.Measured == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; vitals of %d compared, %d above the controls' 95th percentile", c.Measured, c.Slow)
+}
+
 // known is what was observed, a line for each group that shows anything.
 func (o Observed) known() (out []string) {
 	line := func(name string, c Cohort) {
-		out = append(out, fmt.Sprintf("%s: %d granted, %d reported and %d silent failures, %d at risk", name, c.Granted, c.Arm.Harmed, c.Arm.Silent, c.Arm.AtRisk))
+		out = append(out, fmt.Sprintf("%s: %d granted, %d reported and %d silent failures, %d at risk", name, c.Granted, c.Arm.Harmed, c.Arm.Silent, c.Arm.AtRisk)+c.vitals())
 	}
 	for i, c := range o.Cohorts {
 		line(fmt.Sprintf("cohort %d", i), c)
@@ -122,9 +133,13 @@ func (o Observed) known() (out []string) {
 
 // known is the evidence and the budgets in one line.
 func (n Numbers) known() string {
-	text := fmt.Sprintf("evidence e^%.1f, e^%.1f halts", n.LogE, n.LogHalt)
+	text := fmt.Sprintf("evidence e^%.1f, e^%.1f halts; of vitals e^%.1f, e^%.1f halts", n.LogE, n.LogHalt, n.LogSlow, n.LogHaltSlow)
 	for _, b := range n.Bounds {
-		text += fmt.Sprintf("; by %s at most %.3g %% harmed, a budget of %.0f pays for %.0f of %d", b.Age, 100*b.Upper, b.Budget, math.Min(b.Allowed, 1e15), n.Target)
+		harm := "harmed"
+		if b.Age == "vitals" {
+			harm = "slowed down"
+		}
+		text += fmt.Sprintf("; by %s at most %.3g %% %s, a budget of %.0f pays for %.0f of %d", b.Age, 100*b.Upper, harm, b.Budget, math.Min(b.Allowed, 1e15), n.Target)
 	}
 	return text
 }

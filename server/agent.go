@@ -171,8 +171,8 @@ func readBeacon(m *headgatev1.BeaconRequest) (r store.BeaconReport, err error) {
 		return r, fmt.Errorf("seq %d, %d products: want no negative number and at most %d products", m.Seq, len(m.Products), fleet.MaxProducts)
 	}
 	v := m.GetVitals()
-	if v.GetRssBytes() < 0 || len(v.GetSandbox()) > maxSandbox {
-		return r, fmt.Errorf("vitals: rss_bytes %d, %d sandbox features: want no negative number and at most %d features", v.GetRssBytes(), len(v.GetSandbox()), maxSandbox)
+	if min(v.GetRssBytes(), v.GetCpuPpm()) < 0 || len(v.GetSandbox()) > maxSandbox {
+		return r, fmt.Errorf("vitals: rss_bytes %d, cpu_ppm %d, %d sandbox features: want no negative number and at most %d features", v.GetRssBytes(), v.GetCpuPpm(), len(v.GetSandbox()), maxSandbox)
 	}
 	for i, f := range v.GetSandbox() {
 		if len(f) > maxAgent {
@@ -182,7 +182,7 @@ func readBeacon(m *headgatev1.BeaconRequest) (r store.BeaconReport, err error) {
 	if len(m.Trouble) > maxDetail {
 		return r, fmt.Errorf("trouble: %d bytes, limit %d", len(m.Trouble), maxDetail)
 	}
-	r = store.BeaconReport{Seq: m.Seq, Trouble: m.Trouble, RSS: v.GetRssBytes(), Sandbox: v.GetSandbox(), Goodbye: m.Goodbye}
+	r = store.BeaconReport{Seq: m.Seq, Trouble: m.Trouble, RSS: v.GetRssBytes(), CPU: v.GetCpuPpm(), Sandbox: v.GetSandbox(), Goodbye: m.Goodbye}
 	for i, p := range m.Products {
 		if slices.ContainsFunc(r.Installations, func(x store.Installation) bool { return x.Product == p.GetProduct() }) {
 			return r, fmt.Errorf("products[%d]: %s is reported twice", i, p.GetProduct())

@@ -187,13 +187,51 @@ func TestBudgetHaltsOnSilenceAlone(t *testing.T) {
 	w.healthy()
 }
 
+// TestBudgetHaltsWhatNeedsTwiceAsMuchByVitalsAlone: the same fleet finishes with a
+// release that needs what the one before needed.
+func TestBudgetHaltsWhatNeedsTwiceAsMuchByVitalsAlone(t *testing.T) {
+	for name, needs := range map[string][2]float64{"good": {1, 1}, "cpu": {2, 1}, "memory": {1, 2}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, often)
+			w.content("1.0.0")
+			w.live(wire.Config{N: budgetFleet, Needs: func(string) (cpu, memory float64) { return needs[0], needs[1] }})
+			p := flashQuick(t)
+			p.Budget.SlowShare = 0.0015
+			id := w.start("1.0.0", p)
+			want := rollout.Reverting
+			if name == "good" {
+				want = rollout.Finished
+			}
+			r := w.untilStops(id, want)
+			if r.Counts.Harmed+r.Counts.Silent != 0 || name != "good" && r.Counts.Exposed > budgetFleet/2 {
+				t.Errorf("counts %v; want no failure, and a slow release with at most half of the fleet", r.Counts)
+			}
+			measured, halted := int64(0), false
+			for _, d := range w.replays(id) {
+				if o := d.Snapshot.Observed; o != nil {
+					n := o.Coverage.Measured
+					for _, c := range o.Cohorts {
+						n += c.Measured
+					}
+					measured = max(measured, n)
+				}
+				halted = halted || d.Snapshot.State != rollout.Reverting && d.Decision.State == rollout.Reverting && d.Decision.Reasons[0].Code == "vitals"
+			}
+			if measured < 10 || halted != (name != "good") {
+				t.Errorf("%d measured, halted by vitals %v", measured, halted)
+			}
+			w.healthy()
+		})
+	}
+}
+
 func TestPolicyThatAsksForWhatIsNotObservedIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.content("1.0.0")
 	p := flashQuick(t)
-	p.Budget.SlowShare = 0.001
+	p.Budget.SlowShare, p.Budget.Holdback = 0.001, 0
 	b, err := json.Marshal(p)
 	check(t, err)
 	_, err = w.rollout.StartRollout(t.Context(), connect.NewRequest(&headgatev1.StartRolloutRequest{Product: product, Version: "1.0.0", PolicyJson: string(b)}))
-	wantCode(t, err, connect.CodeInvalidArgument, "slow_share", "set it to 0")
+	wantCode(t, err, connect.CodeInvalidArgument, "holdback", "nothing can be compared")
 }

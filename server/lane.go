@@ -16,21 +16,10 @@ import (
 	"github.com/headgate/headgate/store"
 )
 
-// presetHere is a preset as this server can follow it: what it does not observe is
-// left out, which its name says.
-func presetHere(name string) (rollout.Policy, error) {
-	p, err := rollout.Preset(name)
-	if err == nil && checkObserved(p) != nil {
-		p.Name += "-evidence"
-		p.Budget.SlowShare, p.Budget.Cover, p.Budget.Segments = 0, 0, false
-	}
-	return p, err
-}
-
-// presetsHere are all presets, each as this server can follow it.
-func presetsHere() (out []rollout.Policy, err error) {
+// presetPolicies are all presets.
+func presetPolicies() (out []rollout.Policy, err error) {
 	for _, name := range rollout.Presets() {
-		p, err := presetHere(name)
+		p, err := rollout.Preset(name)
 		if err != nil {
 			return nil, err
 		}
@@ -43,7 +32,7 @@ func presetsHere() (out []rollout.Policy, err error) {
 // one.
 func (s *Server) lanePolicy(ctx context.Context, name string) (p rollout.Policy, revision int64, err error) {
 	if preset := strings.TrimSuffix(name, "@1"); slices.Contains(rollout.Presets(), preset) {
-		p, err = presetHere(preset)
+		p, err = rollout.Preset(preset)
 		return p, 0, err
 	}
 	return s.appliedPolicy(ctx, name)
@@ -82,7 +71,7 @@ func (s *Server) choose(ctx context.Context, product string, t rollout.Trade, p 
 	if err != nil {
 		return rollout.Choice{}, err
 	}
-	presets, err := presetsHere()
+	presets, err := presetPolicies()
 	if err != nil {
 		return rollout.Choice{}, err
 	}
@@ -114,7 +103,7 @@ func (s rolloutService) WeighLanes(ctx context.Context, req *connect.Request[hea
 	if _, _, err := release.SplitProduct(m.Product); err != nil {
 		return nil, err
 	}
-	policies, err := presetsHere()
+	policies, err := presetPolicies()
 	if err != nil {
 		return nil, err
 	}

@@ -17,8 +17,6 @@ func checkObserved(p rollout.Policy) error {
 		return fmt.Errorf("policy %q: budget.%s: %s: %w", p.Name, field, why, rollout.ErrInvalid)
 	}
 	switch {
-	case b.SlowShare > 0:
-		return refuse("slow_share", fmt.Sprintf("%v; this server does not compare vitals with the controls' yet: set it to 0", b.SlowShare))
 	case b.Holdback <= 0:
 		return refuse("holdback", "0; without controls nothing can be compared: want a share above 0")
 	case p.Grace*2 < p.Beacon:

@@ -65,7 +65,8 @@ type BeaconReport struct {
 	Seq           int64
 	Installations []Installation
 	Attempts      []AttemptReport
-	RSS           int64 // bytes
+	RSS           int64 // bytes; 0 is not known
+	CPU           int64 // of the agent and its engines lately, millionths of a core; 0 is not known
 	Sandbox       []string
 	Trouble       string // what the agent cannot do, in words; empty if nothing
 	Goodbye       bool
@@ -99,6 +100,7 @@ type BatchAnswer struct {
 func (s *Store) CommitBatch(ctx context.Context, b Batch, now time.Time) (BatchAnswer, error) {
 	var answer BatchAnswer
 	var changed []*identity
+	var latest map[int64]int
 	ctx = context.WithoutCancel(ctx)
 	err := s.inWrite(ctx, "commit batch", func(c conn) error {
 		r := &batchRun{
@@ -111,11 +113,14 @@ func (s *Store) CommitBatch(ctx context.Context, b Batch, now time.Time) (BatchA
 		}
 		r.takeBeacons()
 		r.takeFallen()
-		err := r.answerAsks()
+		err := r.takeMeasures()
+		if err == nil {
+			err = r.answerAsks()
+		}
 		if err == nil {
 			err = r.save(ctx)
 		}
-		answer, changed = r.answer, r.changed
+		answer, changed, latest = r.answer, r.changed, r.latest
 		return err
 	})
 	if err != nil {
@@ -124,6 +129,7 @@ func (s *Store) CommitBatch(ctx context.Context, b Batch, now time.Time) (BatchA
 	for _, id := range changed {
 		s.identities.Add(id.id, id)
 	}
+	s.sampleBeacons(b.Beacons, latest, now)
 	return answer, nil
 }
 

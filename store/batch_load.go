@@ -38,7 +38,7 @@ var (
 	listExposures = &list{
 		of:   "BIGINT",
 		head: `WITH k (endpoint) AS (VALUES `, row: `(CAST(? AS BIGINT))`,
-		tail: `) SELECT k.endpoint, COALESCE((SELECT x.state || ' ' || x.granted || ' ' || x.down || CASE WHEN x.reverted THEN ' reverted ' ELSE ' no ' END || x.rung` +
+		tail: `) SELECT k.endpoint, COALESCE((SELECT x.state || ' ' || x.granted || ' ' || x.down || CASE WHEN x.reverted THEN ' reverted ' ELSE ' no ' END || x.rung || ' ' || x.measured` +
 			` FROM exposure x WHERE x.rollout = $1 AND x.endpoint = k.endpoint), '') FROM k`,
 		fixed: 1, pad: true,
 	}
@@ -69,6 +69,8 @@ type exposure struct {
 	settled        time.Time
 	reverted       bool
 	rung           int64
+	measured       int64 // measuredFast or measuredSlow; 0 is not yet
+	isMeasured     bool  // just now
 	reason, detail string
 	down           time.Duration
 	isNew, changed bool
@@ -193,6 +195,9 @@ func (c conn) readGate(ctx context.Context, id int64, now time.Time, lock string
 	if n := g.watched.cohorts[rungCoverage]; n != nil {
 		g.gate.Covered = n.granted
 	}
+	if g.watched.judgesVitals() {
+		c.s.sampleFor(g.static.product)
+	}
 	for _, h := range g.watched.halted {
 		g.gate.Halted = append(g.gate.Halted, h.Labels)
 	}
@@ -256,11 +261,13 @@ func (c conn) loadExposures(ctx context.Context, g *gate, endpoints []any) error
 		granted, err1 := strconv.ParseInt(f[1], 10, 64)
 		down, err2 := strconv.ParseInt(f[2], 10, 64)
 		rung, err3 := strconv.ParseInt(f[4], 10, 64)
-		if err := errors.Join(err1, err2, err3); err != nil {
+		measured, err4 := strconv.ParseInt(f[5], 10, 64)
+		if err := errors.Join(err1, err2, err3, err4); err != nil {
 			return fmt.Errorf("exposure %q: %w", packed, err)
 		}
 		x.state = health.State(f[0])
 		x.granted, x.down, x.reverted, x.rung = fromMicros(granted), time.Duration(down)*time.Microsecond, f[3] == "reverted", rung
+		x.measured = measured
 		g.exposures[endpoint] = x
 		return nil
 	})

@@ -101,6 +101,9 @@ func (r *batchRun) saveGate(ctx context.Context, g *gate) error {
 	if err := r.saveWatched(ctx, g); err != nil {
 		return err
 	}
+	if err := r.saveMeasured(ctx, g); err != nil {
+		return err
+	}
 	refused, err := r.saveRefusals(ctx, g)
 	if err != nil {
 		return err

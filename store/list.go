@@ -206,7 +206,7 @@ var hotLists = []*list{listCovering,
 	listEndpoints, listTenants, listExposures, listDomains, listGrant, listProve, listCount, listVitals, listRefuse, listInstalled, listFirst, listWell, listStillQuiet, listHashes, listInstallations,
 	listNotices, listMessages, listDeliveries,
 	listDeferred, listDeferredGroups,
-	listComponents, listIntervals, listSeen,
+	listComponents, listIntervals, listSeen, listMeasured,
 }
 
 var hotTexts = []string{textGate, textTotal, textNew, textTally, textMove, textCohorts, textCohort, textWatching, textHead, textMoveHead, textEntry, textHash, textLimits, textNewer}

@@ -26,10 +26,11 @@ const far = int64(1) << 62
 
 // What the hot path reads and writes for rollouts with a budget.
 const (
-	textCohorts = `SELECT rung, granted, size, unsettled, last, harmed, silent, recent, by_age FROM rollout_cohort WHERE rollout = $1 ORDER BY rung`
-	textCohort  = `INSERT INTO rollout_cohort (rollout, rung, granted, size, unsettled, last, harmed, silent, recent, by_age) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+	textCohorts = `SELECT rung, granted, size, unsettled, last, harmed, silent, recent, by_age, measured, slow FROM rollout_cohort WHERE rollout = $1 ORDER BY rung`
+	textCohort  = `INSERT INTO rollout_cohort (rollout, rung, granted, size, unsettled, last, harmed, silent, recent, by_age, measured, slow) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 		ON CONFLICT (rollout, rung) DO UPDATE SET granted = excluded.granted, size = excluded.size, unsettled = excluded.unsettled, last = excluded.last,
-		harmed = excluded.harmed, silent = excluded.silent, recent = excluded.recent, by_age = excluded.by_age`
+		harmed = excluded.harmed, silent = excluded.silent, recent = excluded.recent, by_age = excluded.by_age,
+		measured = excluded.measured, slow = excluded.slow`
 	textWatching = `SELECT id, switches FROM rollout WHERE product = $1 AND state IN ('running', 'held', 'finished') ORDER BY id`
 )
 
@@ -50,6 +51,7 @@ type cohort struct {
 	harmed, silent           int64
 	recent                   []grants
 	byAge                    []int64
+	measured, slow           int64 // by vitals; of controls, how many the first comparison had
 	changed                  bool
 }
 
@@ -91,7 +93,7 @@ func (c conn) cohorts(ctx context.Context, id int64) (map[int64]*cohort, error) 
 		var rung, last int64
 		var recent, byAge []byte
 		n := &cohort{}
-		if err := rows.Scan(&rung, &n.granted, &n.size, &n.unsettled, &last, &n.harmed, &n.silent, &recent, &byAge); err != nil {
+		if err := rows.Scan(&rung, &n.granted, &n.size, &n.unsettled, &last, &n.harmed, &n.silent, &recent, &byAge, &n.measured, &n.slow); err != nil {
 			return err
 		}
 		n.last = fromMicros(last)
@@ -349,7 +351,7 @@ func (c conn) saveCohorts(ctx context.Context, id int64, w *watched) error {
 		if err1 != nil || err2 != nil {
 			return fmt.Errorf("cohort %d: %w, %w", rung, err1, err2)
 		}
-		_, err := c.exec(ctx, textCohort, id, rung, n.granted, n.size, n.unsettled, micros(n.last), n.harmed, n.silent, string(recent), string(byAge))
+		_, err := c.exec(ctx, textCohort, id, rung, n.granted, n.size, n.unsettled, micros(n.last), n.harmed, n.silent, string(recent), string(byAge), n.measured, n.slow)
 		if err != nil {
 			return fmt.Errorf("save cohort %d: %w", rung, err)
 		}

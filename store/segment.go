@@ -110,6 +110,7 @@ func (s *Store) Composition(ctx context.Context, id int64, since, now time.Time)
 // tally is what part of a cohort lies in a segment.
 type tally struct {
 	size, unsettled, harmed, silent int64
+	measured, slow                  int64
 	byAge                           []int64
 }
 
@@ -145,6 +146,14 @@ func (c conn) tallies(ctx context.Context, r Rollout, kept map[int64]*cohort, in
 	})
 	if err != nil {
 		return nil, fmt.Errorf("count exposures by labels: %w", err)
+	}
+	err = read(`SELECT x.rung, e.labels, '', COUNT(*), COALESCE(SUM(CASE WHEN x.measured = 2 THEN 1 ELSE 0 END), 0)
+		FROM exposure x JOIN endpoint e ON e.id = x.endpoint WHERE x.rollout = $1 AND x.measured > 0 GROUP BY x.rung, e.labels`, func(rung, n, slow int64, _ string) {
+		t := at(rung)
+		t.measured, t.slow = t.measured+n, t.slow+slow
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count measurements by labels: %w", err)
 	}
 	err = read(`SELECT f.rung, e.labels, f.channel, 1, f.at FROM first_failure f JOIN endpoint e ON e.id = f.endpoint WHERE f.rollout = $1`, func(rung, _, when int64, channel string) {
 		t := at(rung)
@@ -186,6 +195,7 @@ func (c conn) countOut(ctx context.Context, r Rollout, sign int64, in func(fleet
 		}
 		n.unsettled = max(0, n.unsettled+sign*t.unsettled)
 		n.harmed, n.silent = max(0, n.harmed+sign*t.harmed), max(0, n.silent+sign*t.silent)
+		n.measured, n.slow = max(0, n.measured+sign*t.measured), max(0, n.slow+sign*t.slow)
 		for j := range n.byAge {
 			n.byAge[j] = max(0, n.byAge[j]+sign*t.byAge[j])
 		}
@@ -264,6 +274,9 @@ func (c conn) examineCohorts(ctx context.Context, id int64) (wrong []string, err
 		if k.granted != granted || k.unsettled != f.unsettled || k.harmed != f.harmed || k.silent != f.silent || k.size != f.size {
 			wrong = append(wrong, fmt.Sprintf("cohort %d: kept %d granted, %d in size, %d open, %d harmed, %d silent; its rows are %d, %d, %d, %d, %d",
 				rung, k.granted, k.size, k.unsettled, k.harmed, k.silent, granted, f.size, f.unsettled, f.harmed, f.silent))
+		}
+		if rung != rungControl && (k.measured != f.measured || k.slow != f.slow) {
+			wrong = append(wrong, fmt.Sprintf("cohort %d: kept %d slow of %d measured; its rows are %d of %d", rung, k.slow, k.measured, f.slow, f.measured))
 		}
 	}
 	if !r.Policy.Budget.Segments {

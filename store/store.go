@@ -63,6 +63,7 @@ type Store struct {
 	prepared map[string]*sql.Stmt
 
 	identities *lru.Cache[int64, *identity]
+	samples    *lru.Cache[string, *sample] // by product that is compared
 
 	// trace, if not nil, is told each statement: a test compares the work that is
 	// done for what may not be read with that for what is not there.
@@ -80,7 +81,7 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*Store, error) {
 	s := &Store{
 		dialect: dialectOf(dsn), log: log,
 		texts: map[*list][]string{}, prepared: map[string]*sql.Stmt{},
-		identities: newIdentities(), segments: map[string]parsedLabels{}, static: map[int64]*static{}, limits: map[limitsKey]*rollout.Limits{},
+		identities: newIdentities(), samples: newSamples(), segments: map[string]parsedLabels{}, static: map[int64]*static{}, limits: map[limitsKey]*rollout.Limits{},
 	}
 	var err error
 	if s.write, err = s.dialect.open(dsn, false); err != nil {

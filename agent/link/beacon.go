@@ -66,6 +66,7 @@ func (l *link) product(name string) *ipc.Product {
 // sent again as it was, then the present one: so numbers have no gaps.
 func (l *link) sendBeacon(ctx context.Context, now time.Time) {
 	repeat, heard, trouble, news := l.pending, l.heard, l.troubles.text(), l.checkNews()
+	_, every := l.pace()
 	l.start(&l.beacon, func() func() {
 		b := repeat
 		var st ipc.Status
@@ -76,6 +77,7 @@ func (l *link) sendBeacon(ctx context.Context, now time.Time) {
 			}
 			if err == nil {
 				b.CheckResults = news
+				b.Vitals.CpuPpm = l.rate.Next(st.Vitals, every/3)
 			}
 		}
 		var asked []*v1.Check

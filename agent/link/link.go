@@ -99,6 +99,7 @@ type link struct {
 	switched map[int64]time.Time  // when each rollout's release was switched to
 
 	seq      *counter
+	rate     Rate              // the beacon lane's own
 	pending  *v1.BeaconRequest // built and numbered, not yet acknowledged
 	last     time.Time         // when the last beacon was built
 	reported string            // attempts as last reported

@@ -39,6 +39,8 @@ type endpoint struct {
 
 	started, last time.Time // last is when the last beacon was built
 	seq           int64
+	used          usage
+	rate          link.Rate
 }
 
 // product is one product's state on an endpoint: keeper's view, and what keeper
@@ -310,15 +312,20 @@ func (e *endpoint) back(p *product, now time.Time, state ipc.AttemptState, reaso
 	e.beaconAt = now
 }
 
+// every is how often to beacon.
+func (e *endpoint) every() time.Duration {
+	if e.plan != nil {
+		return link.Pace(e.plan.Beacon)
+	}
+	return 5 * e.f.Poll
+}
+
 // schedule sets the next beacon by the plan.
 func (e *endpoint) schedule() {
 	if e.last.IsZero() || e.told > 0 {
 		return
 	}
-	every := 5 * e.f.Poll
-	if e.plan != nil {
-		every = link.Pace(e.plan.Beacon)
-	}
+	every := e.every()
 	var marks []link.Mark
 	for i := range e.products {
 		p := &e.products[i]
@@ -349,7 +356,7 @@ func (e *endpoint) report(ctx context.Context, now time.Time) {
 
 // beacon sends the present status.
 func (e *endpoint) beacon(ctx context.Context, now time.Time, goodbye bool) error {
-	st := ipc.Status{Products: make([]ipc.Product, len(e.products)), Vitals: vitals(now.Sub(e.started))}
+	st := ipc.Status{Products: make([]ipc.Product, len(e.products)), Vitals: e.vitals(now)}
 	for i, p := range e.products {
 		st.Products[i] = p.Product
 		if a := p.Attempt; a != nil && (a.State == ipc.AttemptProbation || a.State == ipc.AttemptProven) {
@@ -361,6 +368,7 @@ func (e *endpoint) beacon(ctx context.Context, now time.Time, goodbye bool) erro
 	e.seq++
 	e.last = now
 	req := connect.NewRequest(link.BeaconOf(e.seq, st, goodbye, now))
+	req.Msg.Vitals.CpuPpm = e.rate.Next(st.Vitals, e.every()/3)
 	req.Msg.CheckResults = e.results()
 	req.Header().Set("Authorization", "Bearer "+e.token)
 	res, err := e.f.api.Beacon(ctx, req)

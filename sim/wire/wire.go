@@ -56,7 +56,10 @@ type Config struct {
 	// Crashes, if set, tells which endpoints a version crashes, by their labels,
 	// whatever it did in the site's trial.
 	Crashes func(labels map[string]string, version string) bool
-	Log     *slog.Logger
+	// Needs, if set, tells how many times the usual CPU and memory a version needs;
+	// nil and an endpoint without a version need 1.
+	Needs func(version string) (cpu, memory float64)
+	Log   *slog.Logger
 }
 
 // MaxConcurrency bounds the connections to the server.

@@ -43,6 +43,7 @@ var suite = []struct {
 	{"PresenceCountsControls", presence},
 	{"EndpointsArePaged", paging},
 	{"BudgetCountsBothArmsByOneRule", bothArms},
+	{"VitalsAreComparedOnceWithConcurrentControls", vitals},
 	{"PoliciesAreRevisions", policies},
 	{"OneOfTwoAppliesWins", oneApply},
 	{"HaltedSegmentsAreCountedOut", segments},

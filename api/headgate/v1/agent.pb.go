@@ -715,7 +715,11 @@ type Vitals struct {
 	UptimeUs int64 `protobuf:"varint,5,opt,name=uptime_us,json=uptimeUs,proto3" json:"uptime_us,omitempty"`
 	// The sandbox features the agent has in force: "no_new_privs", "landlock",
 	// "seccomp", "rlimits", "userns".
-	Sandbox       []string `protobuf:"bytes,6,rep,name=sandbox,proto3" json:"sandbox,omitempty"`
+	Sandbox []string `protobuf:"bytes,6,rep,name=sandbox,proto3" json:"sandbox,omitempty"`
+	// CPU time of the agent and its engines lately, in millionths of one core: from
+	// an earlier beacon, at least a third of the plan's beacon interval ago, until
+	// this one. At least 1; 0 is not known, as in the first beacon after a start.
+	CpuPpm        int64 `protobuf:"varint,7,opt,name=cpu_ppm,json=cpuPpm,proto3" json:"cpu_ppm,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -790,6 +794,13 @@ func (x *Vitals) GetSandbox() []string {
 		return x.Sandbox
 	}
 	return nil
+}
+
+func (x *Vitals) GetCpuPpm() int64 {
+	if x != nil {
+		return x.CpuPpm
+	}
+	return 0
 }
 
 type BeaconRequest struct {
@@ -1152,7 +1163,7 @@ const file_headgate_v1_agent_proto_rawDesc = "" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\x12\x18\n" +
 	"\ahealthy\x18\x04 \x01(\bR\ahealthy\x12\x18\n" +
 	"\acrashes\x18\x05 \x01(\x03R\acrashes\x12.\n" +
-	"\aattempt\x18\x06 \x01(\v2\x14.headgate.v1.AttemptR\aattempt\"\xac\x01\n" +
+	"\aattempt\x18\x06 \x01(\v2\x14.headgate.v1.AttemptR\aattempt\"\xc5\x01\n" +
 	"\x06Vitals\x12\x15\n" +
 	"\x06cpu_us\x18\x01 \x01(\x03R\x05cpuUs\x12\x1b\n" +
 	"\trss_bytes\x18\x02 \x01(\x03R\brssBytes\x12\x16\n" +
@@ -1160,7 +1171,8 @@ const file_headgate_v1_agent_proto_rawDesc = "" +
 	"\vevents_lost\x18\x04 \x01(\x03R\n" +
 	"eventsLost\x12\x1b\n" +
 	"\tuptime_us\x18\x05 \x01(\x03R\buptimeUs\x12\x18\n" +
-	"\asandbox\x18\x06 \x03(\tR\asandbox\"\x93\x02\n" +
+	"\asandbox\x18\x06 \x03(\tR\asandbox\x12\x17\n" +
+	"\acpu_ppm\x18\a \x01(\x03R\x06cpuPpm\"\x93\x02\n" +
 	"\rBeaconRequest\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x03R\x03seq\x125\n" +
 	"\bproducts\x18\x02 \x03(\v2\x19.headgate.v1.ProductStateR\bproducts\x12+\n" +
