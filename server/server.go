@@ -306,6 +306,9 @@ func (s *Server) Wait() error {
 // Stop refuses new requests, answers those that wait, ends the loops and closes
 // the database. It takes at most StopGrace or until ctx ends.
 func (s *Server) Stop(ctx context.Context) error {
+	if s.listener == nil {
+		return nil // it was never started
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StopGrace.Std())
 	defer cancel()
 	s.unwatch()

@@ -72,3 +72,14 @@ func TestStopAnswersOrRefusesEveryRequest(t *testing.T) {
 		return true
 	})
 }
+
+// A server that was never started is stopped by doing nothing.
+func TestServerThatWasNeverStartedStops(t *testing.T) {
+	s, err := New(Config{Data: t.TempDir(), InsecureHTTP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
