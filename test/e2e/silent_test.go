@@ -27,7 +27,7 @@ func TestEndpointUnpluggedAfterItsGrantCountsAsSilentAndStopsTheRollout(t *testi
 		return !unplugged(r.Request)
 	})
 	s.publish("1.1.0", good)
-	s.rollOut("1.1.0", policy(map[string]any{"grant_ttl": "1s", "probation": "1s", "grace": "1s"}))
+	s.rollOut("1.1.0", policy(map[string]any{"grant_ttl": "6s", "probation": "1s", "grace": "1s"}))
 	until(t, "the rollout stops", func() bool { st := s.show("R-2").State; return st == "reverting" || st == "reverted" })
 	r := s.show("R-2")
 	if r.Counts != (counts{Exposed: 1, Silent: 1}) {
