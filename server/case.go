@@ -83,13 +83,6 @@ func factsOut(facts []psirt.Fact) []*headgatev1.Fact {
 	return out
 }
 
-func us(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}
-
 // OpenCase implements CaseService.
 func (s caseService) OpenCase(ctx context.Context, req *connect.Request[headgatev1.OpenCaseRequest]) (*connect.Response[headgatev1.OpenCaseResponse], error) {
 	m := req.Msg
@@ -207,7 +200,7 @@ func (s *Server) caseOut(k store.Case) *headgatev1.Case {
 	out := &headgatev1.Case{
 		Id: store.CaseID(k.ID), Revision: k.Revision, Title: k.Title, Phase: string(phase), PhaseReason: reason, PhaseFact: seq,
 		State: k.State.String(), Rung: string(k.Rung), Owner: k.Owner, Severity: string(k.Triage.Severity()),
-		OpenedUs: us(k.Opened), ChangedUs: us(k.Changed), ClosedUs: us(k.Closed), Due: k.State.Unstable(),
+		OpenedUs: micros(k.Opened), ChangedUs: micros(k.Changed), ClosedUs: micros(k.Closed), Due: k.State.Unstable(),
 		Me: memberOut(k.Me), Clocks: s.clocksOut(k, now),
 	}
 	for _, m := range k.Members {
@@ -229,8 +222,8 @@ func (s *Server) caseOut(k store.Case) *headgatev1.Case {
 	}
 	if e != nil {
 		out.Embargo = &headgatev1.Embargo{
-			State: string(e.State(now)), UntilUs: us(e.Until), NextUs: us(e.Next), Terms: e.Terms,
-			EndedUs: us(e.Ended), EndedWhy: e.Why, ProposedBy: e.By,
+			State: string(e.State(now)), UntilUs: micros(e.Until), NextUs: micros(e.Next), Terms: e.Terms,
+			EndedUs: micros(e.Ended), EndedWhy: e.Why, ProposedBy: e.By,
 		}
 	}
 	return out
@@ -243,7 +236,7 @@ func memberOut(m psirt.Member) *headgatev1.Member {
 func partyOut(p *psirt.Party) *headgatev1.Party {
 	out := &headgatev1.Party{Name: p.Name, As: p.As, Status: string(p.Status(""))}
 	for _, a := range p.Statuses {
-		out.Statuses = append(out.Statuses, &headgatev1.PartyStatus{Product: a.Product, Status: string(a.Status), Why: a.Why, AtUs: us(a.At), By: a.By})
+		out.Statuses = append(out.Statuses, &headgatev1.PartyStatus{Product: a.Product, Status: string(a.Status), Why: a.Why, AtUs: micros(a.At), By: a.By})
 	}
 	return out
 }
@@ -260,8 +253,8 @@ func (s *Server) clocksOut(k store.Case, now time.Time) (out []*headgatev1.Clock
 func clocksText(id, title string, words *strings.Replacer, clocks []psirt.Clock, now time.Time) (out []*headgatev1.Clock) {
 	for _, c := range clocks {
 		out = append(out, &headgatev1.Clock{
-			Subject: id, Title: title, Name: c.Name, Rule: c.Rule, Force: string(c.Force), StartedUs: us(c.Started), DueUs: us(c.Due),
-			ClearedUs: us(c.Cleared), Broken: c.Broken(now), Clears: words.Replace(c.Clears),
+			Subject: id, Title: title, Name: c.Name, Rule: c.Rule, Force: string(c.Force), StartedUs: micros(c.Started), DueUs: micros(c.Due),
+			ClearedUs: micros(c.Cleared), Broken: c.Broken(now), Clears: words.Replace(c.Clears),
 		})
 	}
 	return out

@@ -26,7 +26,7 @@ import (
 const feedPath = "/feeds/notices/"
 
 func contactOut(k store.Contact, now time.Time) *headgatev1.Contact {
-	out := &headgatev1.Contact{Tenant: k.Tenant, Language: string(k.Language), Email: k.Email, Second: k.Second, Openpgp: k.OpenPGP, Webhook: k.Webhook, Feed: k.HasFeed, ChangedUs: us(k.Changed)}
+	out := &headgatev1.Contact{Tenant: k.Tenant, Language: string(k.Language), Email: k.Email, Second: k.Second, Openpgp: k.OpenPGP, Webhook: k.Webhook, Feed: k.HasFeed, ChangedUs: micros(k.Changed)}
 	if k.OpenPGP != "" {
 		if key, err := smtp.ParseKey(k.OpenPGP, now); err == nil {
 			out.Fingerprint = key.GetFingerprint()

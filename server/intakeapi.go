@@ -125,7 +125,7 @@ func (s intakeService) highestScore(ctx context.Context, v store.Viewer, kase st
 }
 
 func (s intakeService) rosterOut(r store.DutyRoster) *headgatev1.Roster {
-	out := &headgatev1.Roster{Revision: r.Revision, MadeUs: us(r.Made), Actor: r.Actor, RosterJson: r.Text}
+	out := &headgatev1.Roster{Revision: r.Revision, MadeUs: micros(r.Made), Actor: r.Actor, RosterJson: r.Text}
 	for level := range r.Levels {
 		out.OnDuty = append(out.OnDuty, r.OnDuty(int64(level), s.cfg.Now()))
 	}
@@ -162,7 +162,7 @@ func (s intakeService) ListCalls(ctx context.Context, _ *connect.Request[headgat
 		if c.Report {
 			subject = store.ReportID(c.Subject)
 		}
-		out.Calls = append(out.Calls, &headgatev1.Call{Subject: subject, Why: c.Why, To: c.To, Level: c.Level, RaisedUs: us(c.Raised), CalledUs: us(c.Called)})
+		out.Calls = append(out.Calls, &headgatev1.Call{Subject: subject, Why: c.Why, To: c.To, Level: c.Level, RaisedUs: micros(c.Raised), CalledUs: micros(c.Called)})
 	}
 	return connect.NewResponse(out), nil
 }

@@ -187,7 +187,7 @@ func (s noticeService) GetNotice(ctx context.Context, req *connect.Request[headg
 	if err != nil {
 		return nil, err
 	}
-	out := &headgatev1.GetNoticeResponse{Notice: noticeOut(n, c), Body: text.Body, NextUs: us(n.Look)}
+	out := &headgatev1.GetNoticeResponse{Notice: noticeOut(n, c), Body: text.Body, NextUs: micros(n.Look)}
 	out.Notice.Subject = text.Subject
 	for _, r := range n.Reasons {
 		out.Reasons = append(out.Reasons, &headgatev1.NoticeReason{Code: r.Code, Detail: r.Detail})
@@ -196,15 +196,15 @@ func (s noticeService) GetNotice(ctx context.Context, req *connect.Request[headg
 		out.Attempts = append(out.Attempts, attemptOut(a))
 	}
 	for _, r := range reads {
-		out.Reads = append(out.Reads, &headgatev1.NoticeRead{AtUs: us(r.At), Actor: r.Actor, Via: r.Via})
+		out.Reads = append(out.Reads, &headgatev1.NoticeRead{AtUs: micros(r.At), Actor: r.Actor, Via: r.Via})
 	}
 	return connect.NewResponse(out), nil
 }
 
 func attemptOut(a store.Attempt) *headgatev1.NoticeAttempt {
 	return &headgatev1.NoticeAttempt{
-		Purpose: string(a.Purpose), Number: int32(a.N), Channel: string(a.Channel), MessageId: a.MessageID, State: string(a.State), Doubtful: int32(a.Doubtful), DueUs: us(a.Due),
-		Attempt: int32(a.Attempt), Address: a.Address, BeganUs: us(a.Began), ReleasedUs: us(a.Released), EndedUs: us(a.Ended), Outcome: a.Outcome, Code: int32(a.Code), Detail: a.Detail,
+		Purpose: string(a.Purpose), Number: int32(a.N), Channel: string(a.Channel), MessageId: a.MessageID, State: string(a.State), Doubtful: int32(a.Doubtful), DueUs: micros(a.Due),
+		Attempt: int32(a.Attempt), Address: a.Address, BeganUs: micros(a.Began), ReleasedUs: micros(a.Released), EndedUs: micros(a.Ended), Outcome: a.Outcome, Code: int32(a.Code), Detail: a.Detail,
 	}
 }
 
@@ -216,7 +216,7 @@ func noticeOut(n store.Notice, c caller) *headgatev1.Notice {
 	out := &headgatev1.Notice{
 		Id: store.NoticeID(n.ID), Case: store.CaseID(n.Case), Tenant: n.Tenant, Rung: string(n.Rung), Tlp: notify.TLP(n.Rung), Edition: n.Edition,
 		State: string(p.State()), Closed: p.Closed() || n.Ended, Language: string(n.Language), Subject: title,
-		CreatedUs: us(n.Created), DeliveredUs: us(p.Delivered), OpenedUs: us(p.Opened), AcknowledgedUs: us(p.Acknowledged), AcknowledgedBy: n.AcknowledgedBy, Reopenings: n.Reopenings,
+		CreatedUs: micros(n.Created), DeliveredUs: micros(p.Delivered), OpenedUs: micros(p.Opened), AcknowledgedUs: micros(p.Acknowledged), AcknowledgedBy: n.AcknowledgedBy, Reopenings: n.Reopenings,
 	}
 	if c.Scope == store.ScopeTenant {
 		out.Case = ""
@@ -233,7 +233,7 @@ func noticeOut(n store.Notice, c caller) *headgatev1.Notice {
 func stepOut(i int, step notify.Step, p notify.Progress, l notify.Language) *headgatev1.NoticeStep {
 	text, _ := step.Text.In(l)
 	known := p.Steps[i]
-	out := &headgatev1.NoticeStep{N: int32(i + 1), Text: text, State: string(known.State(p.Resources)), AttestedUs: us(known.Attested), AttestedBy: known.AttestedBy}
+	out := &headgatev1.NoticeStep{N: int32(i + 1), Text: text, State: string(known.State(p.Resources)), AttestedUs: micros(known.Attested), AttestedBy: known.AttestedBy}
 	if step.Check == nil {
 		return out
 	}

@@ -66,7 +66,7 @@ func reportOut(r store.Report) *headgatev1.Report {
 	out := &headgatev1.Report{
 		Id: store.ReportID(r.ID), Revision: r.Revision, Source: string(r.Source), Title: r.Title, Text: r.Text, Product: r.Product, Version: r.Version,
 		Component: r.Component, Cwe: r.CWE, Cves: r.CVEs, Vectors: r.Vectors, References: r.References, Reporter: r.Reporter, Contact: r.Contact,
-		Exercise: r.Exercise, ReceivedUs: us(r.Received.At), AcknowledgedUs: us(r.Acknowledged.At), Case: r.Case, Role: string(r.Role), Closed: r.Closed,
+		Exercise: r.Exercise, ReceivedUs: micros(r.Received.At), AcknowledgedUs: micros(r.Acknowledged.At), Case: r.Case, Role: string(r.Role), Closed: r.Closed,
 	}
 	for _, a := range r.Attachments {
 		out.Attachments = append(out.Attachments, &headgatev1.Attachment{Name: a.Name, Type: a.Type, Digest: a.Digest, Length: a.Length})
