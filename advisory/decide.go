@@ -7,7 +7,6 @@
 package advisory
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -15,8 +14,8 @@ import (
 	"github.com/headgate/headgate/psirt"
 )
 
-// ErrInvalid marks input that breaks a rule of this package.
-var ErrInvalid = errors.New("invalid")
+// ErrInvalid marks input that breaks a rule: of this package, or of the case's ladder.
+var ErrInvalid = psirt.ErrInvalid
 
 // Protection is what is known of how far the affected resources are fixed.
 type Protection struct {
