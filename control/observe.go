@@ -2,33 +2,47 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/headgate/headgate/rollout"
+	"github.com/headgate/headgate/store"
 )
 
-// swept is when silence was looked for last, and what it cost.
+// swept is when a rollout's endpoints were looked at last, and what it cost.
 type swept struct {
 	at   time.Time
 	took time.Duration
 }
 
-// lookForSilence records who is not heard from under a rollout with a budget,
-// before it is decided. It reads a row for each endpoint, so it is done no more
-// often than each tick, and than twenty times what it cost.
-func (d *Decider) lookForSilence(ctx context.Context, id int64) error {
+// lookAt looks for silence under a rollout with a budget, and for who is back under
+// one that is ordered back.
+func (d *Decider) lookAt(ctx context.Context, r store.Rollout) (err error) {
+	if r.Policy.Budget != nil {
+		err = d.look(ctx, &d.quiet, r.ID, d.Rollouts.SweepQuiet)
+	}
+	if r.State == rollout.Reverting {
+		err = errors.Join(err, d.look(ctx, &d.back, r.ID, d.Rollouts.SweepBack))
+	}
+	return err
+}
+
+// look has sweep record what endpoints' silence, or their word, says about a
+// rollout, before it is decided. It reads a row for each endpoint, so it is done no
+// more often than each tick, and than twenty times what it cost.
+func (d *Decider) look(ctx context.Context, last *map[int64]swept, id int64, sweep func(ctx context.Context, id int64, now time.Time, limit int) (int, error)) error {
 	now := d.Now()
 	d.mu.Lock()
-	last := d.quiet[id]
+	before := (*last)[id]
 	d.mu.Unlock()
-	if now.Sub(last.at) < max(d.Every*9/10, 20*last.took) {
+	if now.Sub(before.at) < max(d.Every*9/10, 20*before.took) {
 		return nil
 	}
 	for {
-		n, err := d.Rollouts.SweepQuiet(ctx, id, now, sweepBatch)
+		n, err := sweep(ctx, id, now, sweepBatch)
 		if err != nil {
-			return fmt.Errorf("look for silence under R-%d: %w", id, err)
+			return fmt.Errorf("look at the endpoints of R-%d: %w", id, err)
 		}
 		if n < sweepBatch || ctx.Err() != nil {
 			break
@@ -36,10 +50,10 @@ func (d *Decider) lookForSilence(ctx context.Context, id int64) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.quiet == nil {
-		d.quiet = map[int64]swept{}
+	if *last == nil {
+		*last = map[int64]swept{}
 	}
-	d.quiet[id] = swept{at: now, took: d.Now().Sub(now)}
+	(*last)[id] = swept{at: now, took: d.Now().Sub(now)}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ type Rollouts interface {
 	OpenRollouts(ctx context.Context) ([]store.Rollout, error)
 	Snapshot(ctx context.Context, id int64, now time.Time) (rollout.Snapshot, error)
 	SweepQuiet(ctx context.Context, id int64, now time.Time, limit int) (int, error)
+	SweepBack(ctx context.Context, id int64, now time.Time, limit int) (int, error)
 	Presence(ctx context.Context, id int64, since, now time.Time) (health.Control, error)
 	PassTenants(ctx context.Context, id int64, share float64, now time.Time) error
 	Composition(ctx context.Context, id int64, since, now time.Time) ([]rollout.Group, error)
@@ -48,6 +50,7 @@ type Decider struct {
 	presence map[int64]presence
 	groups   map[int64]composition
 	quiet    map[int64]swept
+	back     map[int64]swept
 	looked   map[int64]time.Time
 	grain    time.Duration
 }
@@ -101,9 +104,7 @@ func (d *Decider) tick(ctx context.Context, c *complaints) {
 	}
 	d.settle(open)
 	for _, r := range open {
-		if r.Policy.Budget != nil {
-			c.about(ctx, -r.ID, "cannot look for silence", d.lookForSilence(ctx, r.ID))
-		}
+		c.about(ctx, -r.ID, "cannot look at the endpoints", d.lookAt(ctx, r))
 		if r.State != rollout.Halted && r.State != rollout.Reverted { // only people move these
 			c.about(ctx, r.ID, "cannot decide", d.Decide(ctx, r.ID))
 		}
@@ -126,10 +127,8 @@ func (d *Decider) settle(open []store.Rollout) {
 			delete(d.presence, id)
 		}
 	}
-	for id := range d.quiet {
-		if !alive[id] {
-			delete(d.quiet, id)
-		}
+	for _, looks := range []map[int64]swept{d.quiet, d.back} {
+		maps.DeleteFunc(looks, func(id int64, _ swept) bool { return !alive[id] })
 	}
 	for id := range d.groups {
 		if !alive[id] {

@@ -121,3 +121,10 @@ func (p Policy) Quiet() time.Duration { return p.Beacon.Std() + p.Grace.Std() }
 func (p Policy) Deadline(t time.Time) time.Time {
 	return t.Add(p.GrantTTL.Std() + p.Probation.Std() + p.Grace.Std())
 }
+
+// flight is how long what an agent says may be under way: it gives up after that.
+const flight = 30 * time.Second
+
+// GrantsOver is when no grant can live any more that was given until t, and all has
+// arrived that was said while one did.
+func (p Policy) GrantsOver(t time.Time) time.Time { return t.Add(p.GrantTTL.Std() + flight) }

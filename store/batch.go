@@ -192,13 +192,18 @@ func (r *batchRun) takeAttempt(g *gate, id *identity, a AttemptReport) {
 			x.reason, x.detail = a.Reason, a.Detail
 		}
 	case a.State == AttemptReverted && !x.reverted:
-		if x.state != health.Harmed {
-			g.reverted++
-		}
-		x.reverted, x.changed = true, true
-		x.reason, x.detail, x.down = a.Reason, a.Detail, a.Down
-		r.member(g, id, "reverted")
+		r.goneBack(g, id, x, a)
 	}
+}
+
+// goneBack notes that an exposed endpoint does not run the release any more.
+func (r *batchRun) goneBack(g *gate, id *identity, x *exposure, a AttemptReport) {
+	if x.state != health.Harmed {
+		g.reverted++
+	}
+	x.reverted, x.changed = true, true
+	x.reason, x.detail, x.down = a.Reason, a.Detail, a.Down
+	r.member(g, id, "reverted")
 }
 
 // move changes an exposure's state, and the counts with it.

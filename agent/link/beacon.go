@@ -27,7 +27,7 @@ func attempts(st ipc.Status) string {
 // scheduleBeacon sets when the next beacon is due, unless one failed: then the
 // back-off stands.
 func (l *link) scheduleBeacon() {
-	if l.pending != nil || l.last.IsZero() {
+	if l.unacked != 0 || l.last.IsZero() {
 		return
 	}
 	_, every := l.pace()
@@ -63,29 +63,25 @@ func (l *link) product(name string) *ipc.Product {
 }
 
 // sendBeacon reports the present status. A beacon that was not acknowledged is
-// sent again as it was, then the present one: so numbers have no gaps.
+// sent again under its number, so that numbers have no gaps, and with what is true
+// by then: the server takes what arrives for the present.
 func (l *link) sendBeacon(ctx context.Context, now time.Time) {
-	repeat, heard, trouble, news := l.pending, l.heard, l.troubles.text(), l.checkNews()
+	seq, heard, trouble, news := l.unacked, l.heard, l.troubles.text(), l.checkNews()
 	_, every := l.pace()
 	l.start(&l.beacon, func() func() {
-		b := repeat
-		var st ipc.Status
-		var err error
-		if b == nil {
-			if st, err = l.Keeper.Status(ctx); err == nil {
-				b, err = l.number(st, trouble, false)
-			}
-			if err == nil {
-				b.CheckResults = news
-				b.Vitals.CpuPpm = l.rate.Next(st.Vitals, every/3)
-			}
+		var b *v1.BeaconRequest
+		st, err := l.Keeper.Status(ctx)
+		if err == nil {
+			b, err = l.number(seq, st, trouble, false)
 		}
 		var asked []*v1.Check
 		if err == nil {
+			b.CheckResults = news
+			b.Vitals.CpuPpm = l.rate.Next(st.Vitals, every/3)
 			asked, err = l.deliver(ctx, b)
 		}
 		return func() {
-			l.beaconSent(b, repeat != nil, heard, st, now, err)
+			l.beaconSent(b, heard, st, now, err)
 			if err == nil {
 				l.checksTold(b.CheckResults)
 				l.tookChecks(asked)
@@ -97,14 +93,17 @@ func (l *link) sendBeacon(ctx context.Context, now time.Time) {
 	})
 }
 
-// number builds a beacon with the next number, which is on disk before use. Only
-// the beacon lane and, after it ended, goodbye call it.
-func (l *link) number(st ipc.Status, trouble string, goodbye bool) (*v1.BeaconRequest, error) {
-	n, err := l.seq.next()
-	if err != nil {
-		return nil, err
+// number builds a beacon under the number of one that was not acknowledged or, if
+// seq is 0, under the next, which is on disk before use. Only the beacon lane and,
+// after it ended, goodbye call it.
+func (l *link) number(seq int64, st ipc.Status, trouble string, goodbye bool) (*v1.BeaconRequest, error) {
+	if seq == 0 {
+		var err error
+		if seq, err = l.seq.next(); err != nil {
+			return nil, err
+		}
 	}
-	b := BeaconOf(n, st, goodbye, time.Now())
+	b := BeaconOf(seq, st, goodbye, time.Now())
 	b.Trouble = trouble
 	return b, nil
 }
@@ -125,17 +124,17 @@ func (l *link) deliver(ctx context.Context, b *v1.BeaconRequest) ([]*v1.Check, e
 	return resp.Msg.Checks, nil
 }
 
-func (l *link) beaconSent(b *v1.BeaconRequest, repeated bool, heard int64, st ipc.Status, at time.Time, err error) {
-	if b != nil && !repeated {
+func (l *link) beaconSent(b *v1.BeaconRequest, heard int64, st ipc.Status, at time.Time, err error) {
+	if b != nil {
+		l.unacked = b.Seq
 		l.last, l.reported = at, attempts(st)
 		if l.heard == heard { // no push came since: this is the newest
 			l.status = st
 		}
 	}
 	if err != nil {
-		l.pending = b
 		if final(err) {
-			l.pending = nil // the same bytes would fail again
+			l.unacked = 0 // the server wants nothing of it
 		}
 		l.trouble("beacon", err)
 		_, every := l.pace()
@@ -144,7 +143,7 @@ func (l *link) beaconSent(b *v1.BeaconRequest, repeated bool, heard int64, st ip
 		l.Log.Warn("could not beacon", "err", err, "retry_in", pause)
 		return
 	}
-	l.pending = nil
+	l.unacked = 0
 	l.beacon.back.Reset()
 	l.trouble("beacon", nil)
 	for _, p := range b.Products {
@@ -154,7 +153,7 @@ func (l *link) beaconSent(b *v1.BeaconRequest, repeated bool, heard int64, st ip
 	}
 	l.work.due = time.Now() // what waited for this
 	l.scheduleBeacon()
-	if repeated || attempts(l.status) != l.reported {
+	if attempts(l.status) != l.reported {
 		l.beacon.due = time.Now()
 	}
 }
@@ -187,7 +186,7 @@ func (l *link) goodbye() error {
 	if err != nil {
 		st = l.status
 	}
-	b, err := l.number(st, l.troubles.text(), true)
+	b, err := l.number(0, st, l.troubles.text(), true)
 	if err == nil {
 		_, err = l.deliver(ctx, b)
 	}

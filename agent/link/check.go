@@ -119,7 +119,7 @@ func (l *link) nextCheck(ctx context.Context, now time.Time) {
 				l.Log.Info("check looked at", "check", got.Id, "state", got.State.String(), "reason", got.Reason)
 			}
 			c.now = got
-			if !same(c.now, c.told) && l.pending == nil {
+			if !same(c.now, c.told) && l.unacked == 0 {
 				l.beacon.due = time.Now()
 			}
 		}

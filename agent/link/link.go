@@ -25,7 +25,6 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/headgate/headgate/agent/ipc"
-	v1 "github.com/headgate/headgate/api/headgate/v1"
 	"github.com/headgate/headgate/api/headgate/v1/headgatev1connect"
 	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/release"
@@ -100,7 +99,7 @@ type link struct {
 
 	seq      *counter
 	rate     Rate              // the beacon lane's own
-	pending  *v1.BeaconRequest // built and numbered, not yet acknowledged
+	unacked  int64             // number of the beacon that was sent and not acknowledged; 0 if none
 	last     time.Time         // when the last beacon was built
 	reported string            // attempts as last reported
 	heard    int64             // statuses taken so far

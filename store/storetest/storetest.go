@@ -23,6 +23,7 @@ var suite = []struct {
 	{"SilencePastTheDeadline", silence},
 	{"PreflightFailureCountsEachEndpointOnce", preflight},
 	{"RevertByOrderIsNeitherProofNorSilence", reverted},
+	{"RevertNeedsNoReportOfWhoNeverSwitched", neverSwitched},
 	{"FailureDomainIsExposedOneAtATime", domains},
 	{"PausedTenantGetsNoGrant", paused},
 	{"WindowHoldsAgainstTwoServers", windowHolds},

@@ -49,6 +49,33 @@ func TestEndpointUnpluggedAfterItsGrantCountsAsSilentAndStopsTheRollout(t *testi
 	s.verify()
 }
 
+// An endpoint that was granted and never heard of it has nothing to report. A
+// revert does not wait for it: what it runs says that it is back.
+func TestRevertDoesNotWaitForAGrantThatWasNeverUsed(t *testing.T) {
+	t.Parallel()
+	var w *wire
+	s := running(t, 1, nil, func(s *site) { w = wired(s) })
+	a := s.agents[0]
+	old := a.engine()
+	w.set(nil, func(r *http.Response) bool { return !isGrant(r.Request) }) // no answer arrives
+	s.publish("1.1.0", good)
+	s.rollOut("1.1.0", policy(map[string]any{"grant_ttl": "1s", "grace": "10m"}))
+	until(t, "it is counted", func() bool { return s.show("R-2").Counts.Exposed == 1 })
+	s.do("rollout", "revert", "R-2", "--why", "a doubt")
+	w.set(nil, nil)
+	r := s.become("R-2", "reverted")
+	if r.Reverted != 1 || r.Counts != (counts{Exposed: 1, Open: 1}) {
+		t.Errorf("%d reverted, counts %+v; want the one, and that it is neither proof nor harm", r.Reverted, r.Counts)
+	}
+	if x := a.show().Exposures[0]; !x.Reverted || x.Reason != "runs-another" {
+		t.Errorf("its exposure is %+v", x)
+	}
+	if now := a.engine(); now != old {
+		t.Errorf("%v runs instead of %v", now, old)
+	}
+	s.verify()
+}
+
 // An engine that hangs is found by its watchdog: the agent goes back by itself,
 // and what it reports stops the rollout.
 func TestEngineThatFallsSilentIsRevertedAndStopsTheRollout(t *testing.T) {

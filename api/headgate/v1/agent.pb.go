@@ -805,8 +805,8 @@ func (x *Vitals) GetCpuPpm() int64 {
 
 type BeaconRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Grows by one with each new beacon of this endpoint; a repeat carries the
-	// same number.
+	// Grows by one with each beacon that was acknowledged; one that was not is sent
+	// again with the same number, and with what is true by then.
 	Seq      int64           `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	Products []*ProductState `protobuf:"bytes,2,rep,name=products,proto3" json:"products,omitempty"`
 	Vitals   *Vitals         `protobuf:"bytes,3,opt,name=vitals,proto3" json:"vitals,omitempty"`
