@@ -6,13 +6,11 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -184,7 +182,8 @@ func measureFleet(ctx context.Context, s settings, e engine, dsn string, n int) 
 	}
 	f.pairs = float64(pairs) / cpu.total().Seconds()
 	f.each = cost{cpu.server / time.Duration(pairs), cpu.database / time.Duration(pairs)}
-	f.memory, err = rssOf([]int{r.server.Process.Pid})
+	m, err := memoryOf([]int{r.server.Process.Pid})
+	f.memory = m.shared
 	return f, err
 }
 
@@ -324,64 +323,4 @@ func (r *rig) counted(ctx context.Context, s settings, rollout int64, n int) err
 		return fmt.Errorf("the server does not count %d proven: %s", n, out)
 	}
 	return nil
-}
-
-// measureAgent measures the memory of one real agent, all its processes, that
-// runs the demo product.
-func measureAgent(ctx context.Context, s settings, t *table) error {
-	r, err := newRig(ctx, s, "", 0, 1000, "")
-	if err != nil {
-		return err
-	}
-	defer r.stop()
-	if _, err := r.rollout(ctx, s.headgate, 2000); err != nil {
-		return err
-	}
-	var tok struct {
-		Token string `json:"token"`
-	}
-	out, err := r.headgate(ctx, s.headgate, "tenant", "token", "bench")
-	if err == nil {
-		err = json.Unmarshal(out, &tok)
-	}
-	if err != nil {
-		return fmt.Errorf("read the enrolment token: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(r.dir, "enrol.token"), []byte(tok.Token), 0o600); err != nil {
-		return err
-	}
-	if _, err := r.headgate(ctx, s.headgate, "agent", "enrol", "--dir", "agent", "--enrolment-token-file", "enrol.token", "--name", "bench-agent", "--product", product); err != nil {
-		return err
-	}
-	agent := exec.CommandContext(ctx, s.headgate, "agent", "run", "--dir", filepath.Join(r.dir, "agent"))
-	agent.Env = r.env
-	if err := agent.Start(); err != nil {
-		return fmt.Errorf("start the agent: %w", err)
-	}
-	defer end(agent)
-	if err := r.agentProven(ctx, s); err != nil {
-		return err
-	}
-	time.Sleep(3 * time.Second) // settle: what preflight used is given back
-	pids := family(agent.Process.Pid)
-	rss, err := rssOf(pids)
-	if err != nil {
-		return err
-	}
-	t.add(fmt.Sprintf("memory of an agent, all %d processes (Pss)", len(pids)), fmt.Sprintf("%.1f MB", float64(rss)/1e6), "limit 60 MB", fmt.Sprintf("%.2f", float64(rss)/60e6))
-	return nil
-}
-
-// agentProven waits until the one real agent is proven.
-func (r *rig) agentProven(ctx context.Context, s settings) error {
-	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(200 * time.Millisecond) {
-		out, err := r.headgate(ctx, s.headgate, "endpoint", "list", "--rollout", "R-1", "--state", "proven")
-		if err != nil {
-			return err
-		}
-		if bytes.Contains(out, []byte("bench-agent")) {
-			return nil
-		}
-	}
-	return errors.Join(errors.New("the agent was not proven within 2 minutes"), ctx.Err())
 }

@@ -62,24 +62,30 @@ func family(pid int) []int {
 	return out
 }
 
-// rssOf sums the resident memory of processes, bytes: private memory whole,
-// shared memory (Pss) by its share, so that one binary counts once.
-func rssOf(pids []int) (int64, error) {
-	var sum int64
+// memory is the resident memory of processes, bytes. Whole is the plain sum, in
+// which what they share counts once for each; shared counts it once (Pss).
+type memory struct{ whole, shared int64 }
+
+// memoryOf sums the resident memory of processes.
+func memoryOf(pids []int) (m memory, err error) {
 	for _, pid := range pids {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 		if err != nil {
-			return 0, fmt.Errorf("memory of %d: %w", pid, err)
+			return m, fmt.Errorf("memory of %d: %w", pid, err)
 		}
 		for line := range strings.Lines(string(b)) {
-			if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+			for name, sum := range map[string]*int64{"Rss:": &m.whole, "Pss:": &m.shared} {
+				rest, ok := strings.CutPrefix(line, name)
+				if !ok {
+					continue
+				}
 				kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 				if err != nil {
-					return 0, fmt.Errorf("memory of %d: %w", pid, err)
+					return m, fmt.Errorf("memory of %d: %w", pid, err)
 				}
-				sum += kb << 10
+				*sum += kb << 10
 			}
 		}
 	}
-	return sum, nil
+	return m, nil
 }
