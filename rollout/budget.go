@@ -44,6 +44,10 @@ type Budget struct {
 	// beyond the controls' 95th percentile, and at least LeastSlow endpoints or what
 	// a fifth of the fleet can show; 0 is not to judge vitals.
 	SlowShare float64 `json:"slow_share"`
+	// SlowDoubt is the probability with which a good release may be doubted for its
+	// vitals. While it is, each step exposes at most doubtedStep times what is exposed
+	// already: enough to settle the doubt. 0 is never to doubt, only to halt.
+	SlowDoubt float64 `json:"slow_doubt,omitempty"`
 	// Holdback is the part of the fleet that stays control until the finish.
 	Holdback float64 `json:"holdback"`
 	// Baseline is the share of healthy endpoints that fail within the first horizon
@@ -129,7 +133,7 @@ func Preset(name string) (Policy, error) {
 	b := Budget{
 		Horizons: []Horizon{{Age: s(100 * time.Second), Harm: 1000, Share: 0.01}},
 		Delta:    1e-3, Alpha: 1e-4, AlphaSegment: 1e-3, Cover: 2500, Segments: true, MaxSegment: 0.05, MaxExcluded: 0.1,
-		SlowShare: 0.0015, Holdback: 0.01, Baseline: 2e-4,
+		SlowShare: 0.003, SlowDoubt: 0.1, Holdback: 0.01, Baseline: 2e-4,
 	}
 	later := []Horizon{{Age: s(15 * time.Minute), Share: 0.005}, {Age: s(2 * time.Hour), Share: 0.01}, {Age: s(12 * time.Hour), Share: 0.025}}
 	switch name {
@@ -141,7 +145,7 @@ func Preset(name string) (Policy, error) {
 	case "driver":
 		b.Horizons, b.Cover = append(b.Horizons, later...), 1200
 	case "emergency":
-		b.Horizons[0].Harm, b.SlowShare = 2500, 0
+		b.Horizons[0].Harm, b.SlowShare, b.SlowDoubt = 2500, 0, 0
 		p.Emergency = &Emergency{Overrides: []string{OverrideDefer, OverrideWindow}}
 	default:
 		return p, fmt.Errorf("policy preset %q: want one of %v: %w", name, Presets(), ErrInvalid)
@@ -174,7 +178,7 @@ func (b Budget) check() (field string, err error) {
 		lo, hi float64
 	}{
 		{"delta", b.Delta, 1e-12, 0.1}, {"alpha", b.Alpha, 1e-12, 0.1}, {"alpha_segment", b.AlphaSegment, 1e-12, 0.1},
-		{"max_segment", b.MaxSegment, 0, 0.5}, {"max_excluded", b.MaxExcluded, 0, 0.5}, {"slow_share", b.SlowShare, 0, 1},
+		{"max_segment", b.MaxSegment, 0, 0.5}, {"max_excluded", b.MaxExcluded, 0, 0.5}, {"slow_share", b.SlowShare, 0, 1}, {"slow_doubt", b.SlowDoubt, 0, 1},
 		{"holdback", b.Holdback, 0, 0.5}, {"baseline", b.Baseline, 0, 0.1},
 	} {
 		if !(f.v >= f.lo && f.v <= f.hi) {

@@ -25,36 +25,41 @@ func Decide(s Snapshot, now time.Time) (Decision, error) {
 	case Halted, Reverted, Superseded:
 		return s.stay(Hold, Reason{string(s.State), "only people move a rollout that is " + string(s.State)}), nil
 	}
+	return s.strike(s.decide(now), now), nil
+}
+
+// decide is Decide for a rollout that is not over.
+func (s Snapshot) decide(now time.Time) Decision {
 	halt, hold := s.signals(now)
 	if halt != nil {
-		return s.stop(*halt), nil
+		return s.stop(*halt)
 	}
 	if s.Policy.Budget != nil {
-		return s.decideBudget(now), nil
+		return s.decideBudget(now)
 	}
 	finding := health.Judge(s.Counts, s.Control, health.Limits{
 		MaxHarmed: s.Policy.MaxHarmed, MaxShare: s.Policy.MaxHarmedShare, MinControls: s.Policy.MinControls,
 		Returning: now.UnixMicro() < s.Pace.QuietUntil, Accepted: s.Pace.AcceptedHarm,
 	})
 	if finding.Verdict == health.Unhealthy {
-		return s.stop(Reason{finding.Code, finding.Detail}), nil
+		return s.stop(Reason{finding.Code, finding.Detail})
 	}
 	if limit := s.Policy.MaxPreflightFailed + s.Pace.AcceptedRefusals; s.PreflightFailed >= limit {
-		return s.stop(Reason{"preflight-failed", fmt.Sprintf("%d endpoints refused it in preflight; the limit is %d", s.PreflightFailed, limit)}), nil
+		return s.stop(Reason{"preflight-failed", fmt.Sprintf("%d endpoints refused it in preflight; the limit is %d", s.PreflightFailed, limit)})
 	}
 	if s.State == Held && s.HeldBy != byEngine {
-		return s.stay(Hold, Reason{"operator", "held by " + s.HeldBy}), nil
+		return s.stay(Hold, Reason{"operator", "held by " + s.HeldBy})
 	}
 	if finding.Verdict == health.Unknown {
-		return s.holdForEvidence(finding, now), nil
+		return s.holdForEvidence(finding, now)
 	}
 	if s.State == Finished {
-		return s.watch(now), nil
+		return s.watch(now)
 	}
 	if len(hold) > 0 {
-		return s.holdForSignals(hold), nil
+		return s.holdForSignals(hold)
 	}
-	return s.progress(now), nil
+	return s.progress(now)
 }
 
 // holdForEvidence holds while nobody can know. Every look at silent controls
@@ -97,6 +102,9 @@ func (s Snapshot) check() error {
 	}
 	if err := s.checkSignals(); err != nil {
 		return bad("signals", err)
+	}
+	if err := s.Accepted.check(); err != nil {
+		return bad("accepted", err)
 	}
 	c := s.Control
 	if min(c.Fit, c.Deferred, c.Online, c.Unexposed, c.Heard, c.Gone, s.PreflightFailed, s.Reverted, s.Pace.QuietUntil, s.Pace.AcceptedHarm, s.Pace.AcceptedRefusals, s.Pace.Rung, s.Pace.Window, s.Pace.Ceiling) < 0 {

@@ -29,6 +29,7 @@ var changes = map[string]string{
 	"silence":               "nothing undoes a halt but two people who resume it",
 	"harm-limit":            "nothing undoes a halt but two people who resume it",
 	"preflight-failed":      "nothing undoes a halt but two people who resume it",
+	"vitals-doubt":          "more endpoints compared with their controls",
 	"vitals":                "nothing undoes a halt but two people who resume it",
 	"segment-evidence":      "the evidence without the segment; a halted segment stays out",
 	"diagnosing":            "a segment that explains the failures, or more failures without one",
@@ -42,7 +43,7 @@ var changes = map[string]string{
 	"rung-proven":           "more harm than the limit before the rung was proven",
 	"no-endpoints":          "an endpoint that runs the product",
 	"all-deferred":          "time, or what the tenants ask: see headgate tenant limits show",
-	"signal-breached":       "a signal on the good side of its threshold; a halt, two people who resume it when it is",
+	"signal-breached":       "a signal on the good side of its threshold; a halt, two people who resume it: they accept the breach until the signal is good again",
 	"signal-pending":        "a signal on the good side of its threshold; if it stays bad, what the policy says then",
 	"signal-missing":        "an answer to the signal's query: what is not known does not pass",
 	"no-observations":       "a server that observes what the budget needs",
@@ -61,6 +62,7 @@ func Explain(s Snapshot, d Decision) Explanation {
 	for _, r := range s.Signals {
 		e.Known = append(e.Known, r.known())
 	}
+	e.Known = append(e.Known, s.Accepted.known()...)
 	if n := s.Control.Deferred; n > 0 {
 		e.Known = append(e.Known, fmt.Sprintf("%d endpoints besides are kept from it by their tenants' limits", n))
 	}

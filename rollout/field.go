@@ -54,6 +54,7 @@ var fields = []Field{
 	{"budget.max_segment", "the largest share of the fleet that one halted segment may have"},
 	{"budget.max_excluded", "the largest share of the fleet in halted segments; beyond it everything halts"},
 	{"budget.slow_share", "the share of the fleet that the release may slow down beyond the controls' 95th percentile; 0 is not to judge"},
+	{"budget.slow_doubt", "the probability with which a good release may be doubted for its vitals: while it is, a step exposes at most four times as many; 0 or left out is never"},
 	{"budget.holdback", "the share of the fleet that stays control until the finish"},
 	{"budget.baseline", "the share of healthy endpoints that fail by the first horizon all the same; plans the cohorts, judges nothing"},
 	{"signals", "things outside that the rollout looks at, in the server's Prometheus; what cannot be read holds it"},

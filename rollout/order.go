@@ -48,7 +48,10 @@ type Standing struct {
 	ResumeAskedBy   string
 	Counts          health.Counts
 	PreflightFailed int64
-	Halted          []HaltedSegment
+	// Policy and Vitals say what else resuming accepts.
+	Policy Policy
+	Vitals Vitals
+	Halted []HaltedSegment
 	// LiftAskedBy is the operator who asked to lift the segment LiftAskedOf, as
 	// fleet.Labels.String writes it, and waits for another one.
 	LiftAskedBy, LiftAskedOf string
@@ -68,8 +71,8 @@ type Obeyed struct {
 
 // Obey says what a person's order does to a rollout. To hold, halt and revert is
 // one person's word and at once. To resume after a halt takes two: the first is
-// noted, another one resumes, and both accept the harm that is known by then. A
-// halt in between withdraws the first one's wish. To lift a halted segment takes
+// noted, another one resumes, and both accept the harm, the vitals and the breached
+// signals that there are by then. A halt in between withdraws the first one's wish. To lift a halted segment takes
 // two likewise. Errors wrap ErrState, or
 // ErrInvalid for an unknown verb.
 func Obey(s Standing, o Order) (Obeyed, error) {
@@ -119,7 +122,7 @@ func (s Standing) obey(o Order) (Obeyed, error) {
 		return Obeyed{}, fmt.Errorf("it is %s: %w", s.State, ErrState)
 	}
 	if o.Verb == VerbResume && s.State == Halted {
-		d.Pace = d.Pace.Accept(s.Counts, s.PreflightFailed)
+		d.Pace, d.Accepted = d.Pace.Accept(s.Counts, s.PreflightFailed), s.accept()
 	}
 	d.Reasons = []Reason{{Code: "operator-" + string(o.Verb), Detail: o.detail(s.ResumeAskedBy)}}
 	return Obeyed{Changed: true, Acts: true, Decision: d}, nil

@@ -78,12 +78,9 @@ func (s Snapshot) newPacing(now time.Time) *pacing {
 		p.k.Tested = p.o.CellsTested
 	}
 	p.mature()
-	slow, measured := p.o.Coverage.Slow, p.o.Coverage.Measured
-	for _, c := range p.o.Cohorts {
-		slow, measured = slow+c.Slow, measured+c.Measured
-	}
+	vitals := p.o.vitals(s.Accepted)
 	p.n.LogE, p.n.LogHalt = p.k.Evidence.Log(), -math.Log(p.b.alphaFailures())
-	p.n.LogSlow, p.n.LogHaltSlow = health.LogExceedance(slow, measured), -math.Log(p.b.alphaSlow())
+	p.n.LogSlow, p.n.LogHaltSlow = health.LogExceedance(vitals.Slow, vitals.Measured), -math.Log(p.b.alphaSlow())
 	p.n.GatesUsed = s.Pace.Rung
 	p.bounds()
 	return p
@@ -148,7 +145,23 @@ func (p *pacing) bounds() {
 			p.addBound(b)
 		}
 	}
+	if p.doubted() {
+		p.n.Allowed = min(p.n.Allowed, doubtedStep*float64(p.exposed()))
+	}
 }
+
+// doubtedStep is how many times what is exposed a step may expose while vitals
+// speak against the release and not loudly enough to halt it.
+const doubtedStep = 4
+
+// doubted tells whether they do. By Ville a good release comes into doubt with
+// probability SlowDoubt at most.
+func (p *pacing) doubted() bool {
+	return p.b.SlowDoubt > 0 && p.n.LogSlow >= -math.Log(p.b.SlowDoubt)
+}
+
+// exposed is how many are exposed, or may be already.
+func (p *pacing) exposed() int64 { return max(p.s.Pace.Ceiling, p.s.Counts.Exposed) }
 
 func (p *pacing) addBound(b Bound) {
 	b.pays()
@@ -214,11 +227,15 @@ func (p *pacing) gate(g Gated) Bound {
 // alarm halts what the evidence is against: the segment that explains it, or
 // everything. Once raised, only halting a segment ends it.
 func (p *pacing) alarm() (Decision, bool) {
-	if a := p.s.Pace.AcceptedHarm; a > 0 && p.failed() < a+unexplained {
-		return Decision{}, false // two people resumed it in the face of this evidence
-	}
-	if p.n.LogSlow >= p.n.LogHaltSlow {
+	// Two people resumed it in the face of the failures there were. Before they
+	// accepted vitals by themselves, that spoke for vitals too.
+	a := p.s.Pace.AcceptedHarm
+	accepted := a > 0 && p.failed() < a+unexplained
+	if p.n.LogSlow >= p.n.LogHaltSlow && (!accepted || p.s.Accepted != nil) {
 		return p.s.stop(Reason{"vitals", fmt.Sprintf("endpoints are slower than their controls: e-value e^%.1f; e^%.1f halts", p.n.LogSlow, p.n.LogHaltSlow)}), true
+	}
+	if accepted {
+		return Decision{}, false
 	}
 	global := p.n.LogE >= p.n.LogHalt
 	test := health.CellTest{Tested: p.o.CellsTested, Alpha: p.b.AlphaSegment, MaxShare: p.b.MaxSegment}

@@ -130,6 +130,9 @@ type Snapshot struct {
 	Reverted int64 `json:"reverted"`
 	// Signals are what the policy's queries answered last.
 	Signals []Reading `json:"signals,omitempty"`
+	// Accepted is what people accepted beside harm when they resumed it; nil if they
+	// never did.
+	Accepted *Accepted `json:"accepted,omitempty"`
 	// Observed is what a policy with a budget must know; without it such a rollout
 	// holds.
 	Observed *Observed `json:"observed,omitempty"`
@@ -167,6 +170,8 @@ type Decision struct {
 	HeldBy  string   `json:"held_by,omitempty"`
 	// Widened or climbed: RungSince becomes the decision's time.
 	NewRung bool `json:"new_rung,omitempty"`
+	// Accepted is what is accepted from now on; nil is what was.
+	Accepted *Accepted `json:"accepted,omitempty"`
 	// With a budget: segments to leave out from now on, the knowledge to hand to
 	// the next decision (even if this one changes nothing else), and the numbers.
 	HaltSegments []HaltedSegment `json:"halt_segments,omitempty"`

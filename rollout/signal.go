@@ -45,6 +45,9 @@ const (
 	SignalHold  = "hold"
 )
 
+// signalMissing is the code of a reading that is not known, accepted or not.
+const signalMissing = "signal-missing"
+
 var signalName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 func (s Signal) check() (field string, err error) {
@@ -132,7 +135,7 @@ func (s Snapshot) signals(now time.Time) (halt *Reason, hold []Reason) {
 	for _, sig := range s.Policy.Signals {
 		why, stops := sig.judge(s.Signals, now)
 		switch {
-		case why == nil:
+		case why == nil, why.Code != signalMissing && s.accepts(sig.Name):
 		case stops && halt == nil:
 			halt = why
 		default:
@@ -154,13 +157,13 @@ func (s Signal) judge(all []Reading, now time.Time) (why *Reason, stops bool) {
 	}
 	switch {
 	case r == nil:
-		return say("signal-missing", "not read yet"), false
+		return say(signalMissing, "not read yet"), false
 	case r.Error != "":
-		return say("signal-missing", "%s", r.Error), false
+		return say(signalMissing, "%s", r.Error), false
 	case now.Sub(r.At).Abs() > MaxSignalAge:
-		return say("signal-missing", "last read %s ago", now.Sub(r.At).Round(time.Second)), false
+		return say(signalMissing, "last read %s ago", now.Sub(r.At).Round(time.Second)), false
 	case len(r.Series) == 0:
-		return say("signal-missing", "the query has no result"), false
+		return say(signalMissing, "the query has no result"), false
 	}
 	for _, x := range r.Series {
 		now, throughout := s.bad(x)

@@ -117,7 +117,7 @@ func (p *pacing) fill(d Decision) Decision {
 
 // step opens the next cohort as far as the budgets pay and the plan asks for.
 func (p *pacing) step(d Decision) Decision {
-	now, rung := max(p.s.Pace.Ceiling, p.s.Counts.Exposed), p.s.Pace.Rung+1
+	now, rung := p.exposed(), p.s.Pace.Rung+1
 	if h, wait := p.ripening(); wait > 0 {
 		d.Reasons = append(d.Reasons, Reason{"probation", fmt.Sprintf("cohort %d reaches %s in %s; in a small fleet no cohort is spent before", p.s.Pace.Rung, h, wait.Round(time.Second))}, p.ruling())
 		return d
@@ -211,6 +211,9 @@ func (p *pacing) ruling() Reason {
 		if b.Allowed < r.Allowed {
 			r = b
 		}
+	}
+	if p.doubted() && p.n.Allowed < r.Allowed {
+		return Reason{"vitals-doubt", fmt.Sprintf("endpoints seem slower than their controls: e-value e^%.1f, e^%.1f halts; until that is settled a step exposes at most %d times as many", p.n.LogSlow, p.n.LogHaltSlow, doubtedStep)}
 	}
 	if r.Cohort < 0 {
 		return Reason{"bound", fmt.Sprintf("%s: no cohort has reached it, so a failure rate of 100 %% is possible; the budget is %.0f", r.Age, r.Budget)}

@@ -102,7 +102,7 @@ var verbs = map[rollout.State]rollout.Verb{
 func (w *World) Order(r *Rollout, to rollout.State, who string) error {
 	s := &r.Snapshot
 	got, err := rollout.Obey(rollout.Standing{
-		State: s.State, Pace: s.Pace, HeldBy: s.HeldBy, ResumeAskedBy: r.resumeAskedBy, Counts: s.Counts, PreflightFailed: s.PreflightFailed,
+		State: s.State, Pace: s.Pace, HeldBy: s.HeldBy, ResumeAskedBy: r.resumeAskedBy, Counts: s.Counts, PreflightFailed: s.PreflightFailed, Policy: s.Policy,
 	}, rollout.Order{Verb: verbs[to], Operator: who})
 	if err != nil {
 		return fmt.Errorf("rollout R-%d: %w", s.Rollout, err)
@@ -113,6 +113,9 @@ func (w *World) Order(r *Rollout, to rollout.State, who string) error {
 	r.resumeAskedBy = got.ResumeAskedBy
 	if d := got.Decision; got.Acts {
 		s.State, s.HeldBy, s.Pace = d.State, d.HeldBy, d.Pace
+		if d.Accepted != nil {
+			s.Accepted = d.Accepted
+		}
 		if d.NewRung {
 			s.RungSince = w.Now
 		}

@@ -52,16 +52,40 @@ func (n *cohort) observed(r Rollout, now time.Time) rollout.Cohort {
 	return out
 }
 
-// evidence is the JSON of what a rollout with a budget keeps; empty without one.
+// evidence is the JSON of what a rollout keeps from decision to decision; empty if
+// there is nothing.
 func (r *Rollout) evidence() (knowledge, halted string, err error) {
-	if halted, err = encodeHalted(r.Halted); err != nil || r.Policy.Budget == nil {
+	if halted, err = encodeHalted(r.Halted); err != nil || r.Policy.Budget == nil && r.Accepted == nil {
 		return "", halted, err
 	}
-	k, err := json.Marshal(r.Knowledge)
+	knowledge, err = encodeKnowledge(r.Knowledge, r.Accepted)
+	return knowledge, halted, err
+}
+
+// keptKnowledge is what the column knowledge holds: what people accepted stands beside the
+// evidence.
+type keptKnowledge struct {
+	rollout.Knowledge
+	Accepted *rollout.Accepted `json:"accepted,omitempty"`
+}
+
+func encodeKnowledge(k rollout.Knowledge, a *rollout.Accepted) (string, error) {
+	b, err := json.Marshal(keptKnowledge{k, a})
 	if err != nil {
-		return "", "", fmt.Errorf("knowledge: %w", err)
+		return "", fmt.Errorf("knowledge: %w", err)
 	}
-	return string(k), halted, nil
+	return string(b), nil
+}
+
+func decodeKnowledge(b []byte) (rollout.Knowledge, *rollout.Accepted, error) {
+	var k keptKnowledge
+	if len(b) == 0 {
+		return k.Knowledge, nil, nil
+	}
+	if err := json.Unmarshal(b, &k); err != nil {
+		return k.Knowledge, nil, fmt.Errorf("knowledge: %w", err)
+	}
+	return k.Knowledge, k.Accepted, nil
 }
 
 // keepEvery is how old the kept evidence may grow while nothing fails.
@@ -75,11 +99,11 @@ func (c conn) keepKnowledge(ctx context.Context, r Rollout, d DecisionCommit) er
 	if k == nil || !learned(r.Knowledge, *k) {
 		return nil
 	}
-	b, err := json.Marshal(k)
+	text, err := encodeKnowledge(*k, r.Accepted)
 	if err != nil {
-		return fmt.Errorf("knowledge: %w", err)
+		return err
 	}
-	_, err = c.exec(ctx, `UPDATE rollout SET knowledge = $2 WHERE id = $1`, r.ID, string(b))
+	_, err = c.exec(ctx, `UPDATE rollout SET knowledge = $2 WHERE id = $1`, r.ID, text)
 	return err
 }
 

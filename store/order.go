@@ -17,8 +17,11 @@ func (s *Store) OrderRollout(ctx context.Context, id int64, o rollout.Order, now
 		if ro, err = c.lockRollout(ctx, id); err != nil {
 			return err
 		}
-		before := ro.State
-		got, err := rollout.Obey(ro.standing(), o)
+		before, stands := ro.State, ro.standing()
+		if stands.Vitals, err = c.vitals(ctx, ro); err != nil {
+			return err
+		}
+		got, err := rollout.Obey(stands, o)
 		if err != nil {
 			return fmt.Errorf("rollout R-%d: %w", id, err)
 		}
@@ -32,10 +35,14 @@ func (s *Store) OrderRollout(ctx context.Context, id int64, o rollout.Order, now
 		if got.Acts {
 			ro.apply(got.Decision, now)
 		}
-		entry, err := ledger.New("rollout.ordered", subjectOf(ro.ID), "operator:"+o.Operator, map[string]any{
+		body := map[string]any{
 			"verb": o.Verb, "why": o.Why, "from": before, "to": ro.State, "revision": ro.Revision, "resume_asked_by": ro.ResumeAskedBy,
 			"segment": o.Segment, "lift_asked_by": ro.LiftAskedBy,
-		})
+		}
+		if a := got.Decision.Accepted; a != nil {
+			body["accepted"] = a
+		}
+		entry, err := ledger.New("rollout.ordered", subjectOf(ro.ID), "operator:"+o.Operator, body)
 		if err != nil {
 			return err
 		}
@@ -44,10 +51,24 @@ func (s *Store) OrderRollout(ctx context.Context, id int64, o rollout.Order, now
 	return ro, err
 }
 
-// standing is what an order may depend on.
+// vitals counts the exposed endpoints of a rollout whose vitals were compared.
+func (c conn) vitals(ctx context.Context, r Rollout) (v rollout.Vitals, err error) {
+	if r.Policy.Budget == nil {
+		return v, nil
+	}
+	rows, err := c.cohorts(ctx, r.ID)
+	for rung, n := range rows {
+		if rung != rungControl {
+			v.Slow, v.Measured = v.Slow+n.slow, v.Measured+n.measured
+		}
+	}
+	return v, err
+}
+
+// standing is what an order may depend on, but for the vitals.
 func (r Rollout) standing() rollout.Standing {
 	return rollout.Standing{
 		State: r.State, Pace: r.Pace, HeldBy: r.HeldBy, ResumeAskedBy: r.ResumeAskedBy, Counts: r.Counts, PreflightFailed: r.PreflightFailed,
-		Halted: r.Halted, LiftAskedBy: r.LiftAskedBy, LiftAskedOf: r.LiftAskedOf,
+		Policy: r.Policy, Halted: r.Halted, LiftAskedBy: r.LiftAskedBy, LiftAskedOf: r.LiftAskedOf,
 	}
 }

@@ -55,6 +55,8 @@ type Rollout struct {
 	Halted    []rollout.HaltedSegment
 	Coverage  fleet.Reach // without members
 	Knowledge rollout.Knowledge
+	// Accepted is what people accepted when they resumed it; nil if they never did.
+	Accepted *rollout.Accepted
 }
 
 // Start is the wish to roll a release out.
@@ -249,10 +251,7 @@ func (c conn) rollouts(ctx context.Context, text string, args ...any) (out []Rol
 				return fmt.Errorf("rollout R-%d: lane: %w", r.ID, err)
 			}
 		}
-		if len(knowledge) == 0 {
-			knowledge = []byte("{}")
-		}
-		if err := json.Unmarshal(knowledge, &r.Knowledge); err != nil {
+		if r.Knowledge, r.Accepted, err = decodeKnowledge(knowledge); err != nil {
 			return fmt.Errorf("rollout R-%d: %w", r.ID, err)
 		}
 		out = append(out, r)
@@ -352,7 +351,7 @@ func (s *Store) CommitDecision(ctx context.Context, d DecisionCommit, now time.T
 
 // decided tells whether the rollout stands already as d would have it.
 func (r Rollout) decided(d rollout.Decision) bool {
-	if len(d.HaltSegments) > 0 || r.Action != d.Action || r.State != d.State || r.Pace != d.Pace || r.HeldBy != d.HeldBy || d.NewRung {
+	if len(d.HaltSegments) > 0 || d.Accepted != nil || r.Action != d.Action || r.State != d.State || r.Pace != d.Pace || r.HeldBy != d.HeldBy || d.NewRung {
 		return false
 	}
 	return reflect.DeepEqual(codes(r.Reasons), codes(d.Reasons))
@@ -377,6 +376,9 @@ func (r *Rollout) apply(d rollout.Decision, now time.Time) {
 	}
 	if d.Knowledge != nil {
 		r.Knowledge = *d.Knowledge
+	}
+	if d.Accepted != nil {
+		r.Accepted = d.Accepted
 	}
 	r.Halted = rollout.Without(append(r.Halted, d.HaltSegments...), d.LiftSegments)
 	r.Action, r.Reasons, r.State, r.Pace, r.HeldBy, r.Decided = d.Action, d.Reasons, d.State, d.Pace, d.HeldBy, now

@@ -20,7 +20,7 @@ func (s *Store) Snapshot(ctx context.Context, id int64, now time.Time) (snap rol
 		snap = rollout.Snapshot{
 			Rollout: r.ID, Product: r.Product, Version: r.Version, Revision: r.Revision, State: r.State, Policy: r.Policy,
 			Pace: r.Pace, Started: r.Started, RungSince: r.RungSince, Floor: r.Floor, HeldBy: r.HeldBy,
-			Counts: r.Counts, PreflightFailed: r.PreflightFailed, Reverted: r.Reverted,
+			Counts: r.Counts, PreflightFailed: r.PreflightFailed, Reverted: r.Reverted, Accepted: r.Accepted,
 		}
 		if snap.Segments, err = c.segments(ctx, id); err != nil || r.Policy.Budget == nil {
 			return err

@@ -57,8 +57,34 @@ func vitalsIn(t *testing.T, dsn string, order func([]store.BeaconReport)) [2]int
 	if !judged {
 		t.Error("measured, and not judged")
 	}
+	w.acceptVitals(t, ro.ID, rollout.Vitals{Slow: c.Slow, Measured: c.Measured})
 	Healthy(t, w.Store)
 	return [2]int64{c.Slow, c.Measured}
+}
+
+// acceptVitals halts and resumes a rollout: what was measured is accepted, and
+// stays so when a look is committed that changes nothing else.
+func (w *World) acceptVitals(t *testing.T, id int64, want rollout.Vitals) {
+	t.Helper()
+	for i, o := range []rollout.Order{{Verb: rollout.VerbHalt, Operator: "ann"}, {Verb: rollout.VerbResume, Operator: "ann"}, {Verb: rollout.VerbResume, Operator: "bob"}} {
+		if _, err := w.Store.OrderRollout(t.Context(), id, o, at(25+i), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 3 {
+		snap, err := w.Store.Snapshot(t.Context(), id, at(28+i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if snap.Accepted == nil || snap.Accepted.Vitals != want {
+			t.Fatalf("look %d: accepted %+v, want %+v", i, snap.Accepted, want)
+		}
+		d := rollout.Decision{Action: rollout.Hold, State: rollout.Running, Reasons: []rollout.Reason{{Code: "probation"}}, Pace: snap.Pace,
+			Knowledge: &rollout.Knowledge{AlarmAt: int64(i + 1)}}
+		if _, err := w.Store.CommitDecision(t.Context(), store.DecisionCommit{Snapshot: snap, Decision: d, Actor: "engine"}, at(28+i), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // said is what ten exposed endpoints and 190 controls say: of those exposed, two
