@@ -35,11 +35,18 @@ func UpperRateOf(failed, n, population int64, delta float64) float64 {
 // logAtMost is the log of the probability of at most k bad ones in n of a
 // population with so many bad.
 func logAtMost(k, n, population, bad int64) float64 {
-	total := math.Inf(-1)
-	for x := max(0, n-(population-bad)); x <= min(k, bad); x++ {
-		total = logAdd(total, logBinomial(bad, x)+logBinomial(population-bad, n-x))
+	// The terms from the largest x down, in parts of the first, each by its ratio to
+	// the one before; where they grow beyond any float, the probability is 1.
+	most := min(k, bad)
+	sum, part := 0.0, 1.0
+	for x := most; x >= max(0, n-(population-bad)); x-- {
+		sum += part
+		part *= float64(x) / float64(bad-x+1) * (float64(population-bad-n+x) / float64(n-x+1))
+		if part < sum*1e-18 { // and the further ones are smaller still
+			break
+		}
 	}
-	return total - logBinomial(population, n)
+	return min(0, math.Log(sum)+logBinomial(bad, most)+logBinomial(population-bad, n-most)-logBinomial(population, n))
 }
 
 func logBinomial(n, k int64) float64 {

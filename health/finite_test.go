@@ -13,7 +13,7 @@ import (
 // with whole numbers.
 func TestTheFiniteLimitIsExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		population := rapid.Int64Range(1, 60).Draw(t, "population")
+		population := rapid.Int64Range(1, 400).Draw(t, "population")
 		n := rapid.Int64Range((population+leastFraction-1)/leastFraction, population).Draw(t, "n")
 		failed := rapid.Int64Range(0, n).Draw(t, "failed")
 		delta := rapid.SampledFrom([]float64{0.1, 1e-3, 1e-6}).Draw(t, "delta")

@@ -343,12 +343,12 @@ func segmentName(l health.CellLook) string {
 // those with the fewest failures, who are far from any verdict, the count starts
 // again when they fail next.
 func (o Observed) mostFailed(cells []health.Cell) []health.Cell {
-	if len(cells) <= 2*maxCells || len(o.Cells) > maxCells {
+	if len(cells) <= 2*MaxCells || len(o.Cells) > MaxCells {
 		return cells
 	}
 	out := slices.Clone(cells)
 	slices.SortFunc(out, func(a, b health.Cell) int { return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(a.ID, b.ID)) })
-	out = out[:maxCells]
+	out = out[:MaxCells]
 	slices.SortFunc(out, func(a, b health.Cell) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }

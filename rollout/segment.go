@@ -25,9 +25,9 @@ type Failures struct {
 
 // Limits of what is watched by segment.
 const (
-	// maxCells bounds the segments that a look lists, those with the most failures:
+	// MaxCells bounds the segments that a look lists, those with the most failures:
 	// each takes half a kilobyte of the ledger's entry.
-	maxCells = 600
+	MaxCells = 600
 	// maxValues is how many label values fit a segment's id.
 	maxValues = 1<<16 - 1
 	// maxCommon is how many label values are looked at in pairs, the most common.
@@ -194,7 +194,7 @@ func (c *cut) looks() []health.CellLook {
 	slices.SortFunc(out, func(a, b health.CellLook) int {
 		return cmp.Or(cmp.Compare(b.Failed, a.Failed), cmp.Compare(a.ID, b.ID))
 	})
-	out = out[:min(len(out), maxCells)]
+	out = out[:min(len(out), MaxCells)]
 	slices.SortFunc(out, func(a, b health.CellLook) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }

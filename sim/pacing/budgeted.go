@@ -25,18 +25,23 @@ type budgeted struct {
 type maturity struct {
 	at     int // tick; 0 is not yet
 	failed float64
+	// withdrawn of those lie in one of so many segments that were halted since.
+	withdrawn float64
+	halted    int
 }
 
 func newBudgeted(f *Fleet, p rollout.Policy) *budgeted {
 	b := &budgeted{s: rollout.Snapshot{
 		Rollout: 1, Product: "acme/rules", Version: "2.0.0", State: rollout.Running, Policy: p, Started: epoch, RungSince: epoch,
-		Observed: &rollout.Observed{CellsTested: int64(len(f.Tested)), Vitals: true},
+		Observed: &rollout.Observed{CellsTested: f.tested(p.Budget.MaxSegment), Vitals: true},
 	}}
 	for k := range b.matured {
 		b.matured[k] = make([]maturity, len(p.Budget.Horizons))
 	}
 	return b
 }
+
+func (b *budgeted) segments() bool { return b.s.Policy.Budget.Segments }
 
 func (b *budgeted) decide(w *run) orders {
 	now := epoch.Add(time.Duration(w.t) * time.Duration(second) * time.Second)
@@ -94,7 +99,7 @@ func (b *budgeted) observe(w *run, now time.Time) {
 	o.Control = health.Arm{Harmed: int64(w.control[0]), Silent: int64(w.control[1]), AtRisk: controls, AtLeast: controls}
 	o.HaltedShare = w.union
 	if b.s.Policy.Budget.Segments {
-		o.Cells = w.cells.looks(w, o.Cells)
+		o.Cells = w.cells.looks(w, *b.s.Policy.Budget, o.Cells)
 	}
 	proven := min(max(0, exposed-int64(failed)), int64(w.atAll(w.ch.Age)))
 	b.s.Observed = &o
@@ -123,7 +128,10 @@ func (b *budgeted) cohort(w *run, k int) rollout.Cohort {
 			m.at, m.failed = w.t, seen
 		}
 		if m.at > 0 {
-			seen = max(0, m.failed-w.withdrawn(k, m.at))
+			if m.halted != len(w.halted) {
+				m.withdrawn, m.halted = w.withdrawn(k, m.at), len(w.halted)
+			}
+			seen = max(0, m.failed-m.withdrawn)
 		}
 		c.ByAge = append(c.ByAge, min(int64(seen), c.Size))
 	}
@@ -133,46 +141,12 @@ func (b *budgeted) cohort(w *run, k int) rollout.Cohort {
 // withdrawn is how many of a cohort's failures before a tick lie in segments
 // that were halted after it.
 func (w *run) withdrawn(cohort, before int) (n float64) {
-	if len(w.halted) == 0 {
-		return 0
-	}
 	for _, e := range w.events {
 		if e.out && e.cohort == cohort && e.t < before && e.outAt >= before {
 			n++
 		}
 	}
 	return n
-}
-
-// looks lists the cells in which anything failed. After half an hour they are
-// looked at once a minute.
-func (c cellCounts) looks(w *run, last []health.CellLook) []health.CellLook {
-	if w.t > cellTicks && w.t%6 != 0 {
-		return last
-	}
-	treated, controls := 0.0, w.controls()
-	exposed := 0.0
-	for k := range cohorts - 1 {
-		treated += w.at(k, w.ch.Lag-1) * w.presence.part(w, k)
-		exposed += w.granted[k]
-	}
-	coverAt := 0.0
-	if w.at(coverage, w.ch.Lag-1) > 0 {
-		coverAt = 1
-	}
-	coverNow := min(1, w.granted[coverage])
-	out := make([]health.CellLook, 0, max(len(last), 64))
-	for i, share := range w.f.Tested {
-		if c.failed[i] == 0 && c.ctl[i] == 0 {
-			continue
-		}
-		chosen := w.covered.count[int32(i)]
-		out = append(out, health.CellLook{
-			ID: uint32(i), Failed: c.failed[i], ControlFailed: c.ctl[i], Share: share,
-			AtRisk: int64(math.Ceil(share*treated + chosen*coverAt)), ControlAtRisk: int64(share * controls), Exposed: int64(math.Ceil(share*exposed + chosen*coverNow)),
-		})
-	}
-	return out
 }
 
 // String says what was decided last, and why.

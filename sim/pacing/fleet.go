@@ -10,7 +10,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sort"
 
 	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/health"
@@ -35,8 +34,8 @@ type profile [7]uint16
 // images, and a failure rate that differs between hardware models.
 type Fleet struct {
 	Size     float64
-	values   [7][]float64 // cumulative
-	images   []float64    // cumulative
+	values   [7]lottery
+	images   lottery
 	image    []profile
 	hazard   []float64 // by hardware, mean about 1
 	worst    float64
@@ -47,39 +46,28 @@ type Fleet struct {
 	inverse  []int32   // cell of a tested index
 	sample   []profile // for the size of unions
 	regions  []float64 // share of the fleet
-	failing  [][]int32 // tested cells of endpoints drawn by baseline hazard
+	failing  []drawn   // by baseline hazard
 	coverage []cover
+}
+
+// drawn is an endpoint and its tested cells.
+type drawn struct {
+	p     profile
+	cells []int32
 }
 
 // cover is one choice of coverage endpoints.
 type cover struct {
 	members []profile
-	count   map[int32]float64 // by tested cell
-}
-
-func zipf(n int, s float64) []float64 {
-	c := make([]float64, n)
-	t := 0.0
-	for i := range c {
-		t += 1 / math.Pow(float64(i+1), s)
-		c[i] = t
-	}
-	for i := range c {
-		c[i] /= t
-	}
-	return c
-}
-
-func pick(c []float64, r *rand.Rand) int {
-	return min(sort.SearchFloat64s(c, r.Float64()), len(c)-1)
+	count   []float64 // by tested cell
 }
 
 // NewFleet makes a fleet of n endpoints; the same n gives the same fleet.
 func NewFleet(n int64, coverage int64) *Fleet {
 	r := rand.New(rand.NewPCG(7, 11))
-	f := &Fleet{Size: float64(n), images: zipf(80, 0.8)}
+	f := &Fleet{Size: float64(n), images: newLottery(zipf(80, 0.8))}
 	for a, s := range []float64{1.1, 2.0, 1.3, 0.7, 1.0, 1.2, 0.9} {
-		f.values[a] = zipf(cardinality[a], s)
+		f.values[a] = newLottery(zipf(cardinality[a], s))
 	}
 	for range 80 {
 		var p profile
@@ -99,8 +87,13 @@ func NewFleet(n int64, coverage int64) *Fleet {
 	for _, p := range f.sample {
 		f.regions[p[regionLabel]] += 1 / float64(len(f.sample))
 	}
-	for range 100_000 {
-		f.failing = append(f.failing, f.cells(f.drawFailing(r), nil))
+	const pool = 100_000
+	cells := make([]int32, 0, pool*perProfile) // in one piece, for they are read at random
+	for range pool {
+		d, from := drawn{p: f.drawFailing(r)}, len(cells)
+		cells = f.cells(d.p, cells)
+		d.cells = cells[from:len(cells):len(cells)]
+		f.failing = append(f.failing, d)
 	}
 	for range 4 {
 		f.coverage = append(f.coverage, f.cover(int(coverage), r))
@@ -147,13 +140,13 @@ func (f *Fleet) measure(r *rand.Rand) {
 }
 
 func (f *Fleet) draw(r *rand.Rand) (p profile) {
-	z := pick(f.images, r)
+	z := f.images.draw(r)
 	for a := range p {
 		if r.Float64() < 0.35 {
 			p[a] = f.image[z][a]
 			continue
 		}
-		p[a] = uint16(pick(f.values[a], r))
+		p[a] = uint16(f.values[a].draw(r))
 	}
 	return p
 }
@@ -182,7 +175,8 @@ func (f *Fleet) all(p profile, out []int32) []int32 {
 
 // cells appends the tested cells of an endpoint.
 func (f *Fleet) cells(p profile, out []int32) []int32 {
-	for _, c := range f.all(p, make([]int32, 0, perProfile)) {
+	var all [perProfile]int32
+	for _, c := range f.all(p, all[:0]) {
 		if i := f.index[c]; i >= 0 {
 			out = append(out, i)
 		}
@@ -267,7 +261,7 @@ func (f *Fleet) cover(n int, r *rand.Rand) cover {
 	for i, share := range f.Tested {
 		worth[i] = fleet.Worth(share, beside, health.Enough)
 	}
-	c := cover{count: map[int32]float64{}}
+	c := cover{count: make([]float64, len(f.Tested))}
 	has := make([]int, len(f.Tested))
 	buf := make([]int32, 0, perProfile)
 	gain := func(p profile) (g float64) {
@@ -295,9 +289,7 @@ func (f *Fleet) cover(n int, r *rand.Rand) cover {
 		}
 	}
 	for x, n := range has {
-		if n > 0 {
-			c.count[int32(x)] = float64(n)
-		}
+		c.count[x] = float64(n)
 	}
 	return c
 }

@@ -138,23 +138,3 @@ func (w *run) drop(controls float64) {
 		}
 	}
 }
-
-// dropped draws the labels of endpoints of one region that fell silent: controls
-// if cohort is negative.
-func (c cellCounts) dropped(w *run, cohort int, n float64, region int) {
-	for i := range int(n) {
-		p := w.f.draw(w.r)
-		p[regionLabel] = uint16(region)
-		switch cells := w.f.cells(p, nil); {
-		case cohort < 0:
-			for _, x := range cells {
-				c.ctl[x]++
-			}
-		case !w.isHalted(p):
-			c.add(cells, 1)
-			if i < profiled {
-				w.events = append(w.events, event{t: w.t, cohort: cohort, channel: 1, p: p})
-			}
-		}
-	}
-}

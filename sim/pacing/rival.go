@@ -18,6 +18,8 @@ type rival struct {
 	bigAt          int
 }
 
+func (r *rival) segments() bool { return false }
+
 func (r *rival) decide(w *run) orders {
 	if w.t == 0 {
 		r.reached, r.bigAt = -1, -1

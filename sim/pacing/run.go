@@ -13,9 +13,6 @@ const (
 	cohorts   = health.MaxCohorts + 1
 	coverage  = cohorts - 1 // the coverage cohort's number
 	horizon   = 30 * 360    // ticks
-	cellTicks = 180         // cells see every tick for so long, then every sixth
-	few       = 5           // baseline failures of a cohort in one tick that are kept however late
-	profiled  = 400         // failures of one kind in one tick that are drawn with labels
 	revertLag = 2           // ticks from a halt to the first reverts; then one poll
 	holdback  = 0.01
 	crashRate = 1.16e-7 // baseline crashes per second: 1 % a day
@@ -102,7 +99,7 @@ type run struct {
 	control [2]float64
 	events  []event
 	vitals  [cohorts][2]float64 // slow, measured
-	cells   cellCounts
+	cells   cells
 	drift   float64 // of the baseline, as a logarithm
 
 	halted  []key
@@ -132,6 +129,8 @@ type orders struct {
 // pacer is a policy in action.
 type pacer interface {
 	decide(w *run) orders
+	// segments tells whether it looks at them.
+	segments() bool
 }
 
 func (w *run) reachable() float64 { return math.Floor(w.f.Size * (1 - holdback)) }
@@ -139,7 +138,7 @@ func (w *run) reachable() float64 { return math.Floor(w.f.Size * (1 - holdback))
 // play runs one rollout from a seed.
 func play(f *Fleet, p pacer, fault Fault, ch Channel, seed uint64, trace bool) Result {
 	w := &run{f: f, fault: fault, ch: ch, r: rand.New(rand.NewPCG(seed, 99)), due: map[int]*tally{}, early: map[int][2]float64{}, haltAt: -1, spareAt: -1, done: -1}
-	w.cells = newCellCounts(f)
+	w.cells = newCells(f, p.segments(), seed)
 	w.covered = f.coverage[w.r.IntN(len(f.coverage))]
 	if fault.Share > 0 {
 		c := f.near(fault.Share, w.r)
@@ -286,7 +285,7 @@ func (w *run) exclude(tested []int32) {
 		if e := &w.events[i]; !e.out && w.isHalted(e.p) {
 			e.out, e.outAt = true, w.t
 			w.failed[e.cohort][e.channel]--
-			w.cells.add(w.f.cells(e.p, nil), -1)
+			w.cells.add(w.cells.of(w.f, e.p), -1)
 		}
 	}
 }

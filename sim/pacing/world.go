@@ -123,7 +123,7 @@ func (w *run) observe() {
 	n[1] = math.Floor(n[1])
 	w.control[0] += n[0]
 	w.control[1] += n[1]
-	w.cells.control(w, n[0]+n[1])
+	w.cells.controls(w, n[0]+n[1])
 	due := w.due[w.t]
 	if due == nil {
 		due = &tally{}
@@ -160,62 +160,6 @@ func (w *run) measure(cohort int) {
 	}
 	w.vitals[cohort][0] += w.binomial(n, slow)
 	w.vitals[cohort][1] += n
-}
-
-// cellCounts are failures by tested cell.
-type cellCounts struct {
-	failed, ctl []int64
-}
-
-func newCellCounts(f *Fleet) cellCounts {
-	return cellCounts{failed: make([]int64, len(f.Tested)), ctl: make([]int64, len(f.Tested))}
-}
-
-func (c cellCounts) add(cells []int32, by int64) {
-	for _, x := range cells {
-		c.failed[x] += by
-	}
-}
-
-// control draws the labels of control failures.
-func (c cellCounts) control(w *run, n float64) {
-	for range int(n) {
-		for _, x := range w.f.failing[w.r.IntN(len(w.f.failing))] {
-			c.ctl[x]++
-		}
-	}
-}
-
-// treated draws the labels of treated failures: the baseline's by hazard, the
-// fault's from its segment or from everywhere. What the baseline does late and in
-// large cohorts is counted and not kept.
-func (c cellCounts) treated(w *run, cohort, channel int, base, in, elsewhere float64) {
-	if w.t >= cellTicks && base > few {
-		for range int(base) {
-			c.add(w.f.failing[w.r.IntN(len(w.f.failing))], 1)
-		}
-		base = 0
-	}
-	for kind, n := range [3]float64{base, in, elsewhere} {
-		for range int(min(n, profiled)) {
-			p := w.f.draw(w.r)
-			if kind == 0 {
-				p = w.f.drawFailing(w.r)
-			}
-			if kind == 1 && w.fault.Share > 0 {
-				p[w.doomed.a] = uint16(w.doomed.va)
-				if w.doomed.b >= 0 {
-					p[w.doomed.b] = uint16(w.doomed.vb)
-				}
-			}
-			e := event{t: w.t, cohort: cohort, channel: channel, p: p}
-			if w.isHalted(p) { // a baseline failure that exclusion has taken out already
-				continue
-			}
-			w.events = append(w.events, e)
-			c.add(w.f.cells(p, nil), 1)
-		}
-	}
 }
 
 // count keeps what rival policies look at.
