@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"io"
 	"os"
 	"os/exec"
@@ -149,6 +150,9 @@ func (c *children) leave(dir string) error {
 func End(dir string) error {
 	list := filepath.Join(dir, pidsFile)
 	b, err := os.ReadFile(list)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("no demo was left running in %s, or it was ended already", dir)
+	}
 	if err != nil {
 		return fmt.Errorf("end the demo in %s: %w", dir, err)
 	}
