@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -24,6 +25,9 @@ import (
 
 // retryAfter is what an overloaded or stopping server asks for, seconds.
 const retryAfter = "2"
+
+// retryFull is what one with a full disk asks for: a person must make room.
+const retryFull = "15"
 
 // codes maps the errors that callers cause to API codes. Their text is for the
 // caller: it names what was wrong and where, and holds no secret. Order matters:
@@ -70,6 +74,11 @@ func (s *Server) fail(ctx context.Context, doing string, err error) error {
 	var ready *connect.Error
 	if errors.As(err, &ready) {
 		return ready
+	}
+	if errors.Is(err, store.ErrFull) { // the store has logged it, once
+		out := connect.NewError(connect.CodeUnavailable, fmt.Errorf("%s: %w", doing, store.ErrFull))
+		out.Meta().Set("Retry-After", retryFull)
+		return out
 	}
 	for _, c := range codes {
 		if errors.Is(err, c.err) {

@@ -19,6 +19,7 @@ import (
 	"github.com/headgate/headgate/release"
 	"github.com/headgate/headgate/release/sbom"
 	"github.com/headgate/headgate/release/tuf"
+	"github.com/headgate/headgate/store"
 )
 
 const (
@@ -209,14 +210,18 @@ func (s *Server) getCheckpoint(w http.ResponseWriter, r *http.Request) {
 	w.Write(c.Note)
 }
 
-// ready tells whether this server can do its work: the database answers and a
-// root is published.
+// ready tells whether this server can do its work: the database answers and takes
+// what it is given, and a root is published.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
-	if err := s.store.Ping(ctx); err != nil {
+	switch err := s.store.Ready(ctx); {
+	case errors.Is(err, store.ErrFull):
+		http.Error(w, "database: its disk is full", http.StatusServiceUnavailable)
+		return
+	case err != nil:
 		s.cfg.Log.LogAttrs(ctx, slog.LevelError, "not ready", slog.Any("err", err))
-		http.Error(w, "database: does not answer", http.StatusServiceUnavailable)
+		http.Error(w, "database: does not answer, or does not write; the log has the cause", http.StatusServiceUnavailable)
 		return
 	}
 	if s.files.timestamp.Load() == nil {

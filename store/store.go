@@ -17,8 +17,11 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -62,6 +65,9 @@ type Store struct {
 	texts    map[*list][]string
 	prepared map[string]*sql.Stmt
 
+	folder  string      // of a SQLite file
+	failing atomic.Bool // the last transaction that wrote failed by the database's fault
+
 	identities *lru.Cache[int64, *identity]
 	samples    *lru.Cache[string, *sample] // by product that is compared
 
@@ -93,6 +99,7 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*Store, error) {
 	writers, readers := 8, max(4, runtime.NumCPU())
 	if s.dialect.name == sqlite.name {
 		writers = 1 // which is the engine's own limit
+		s.folder = filepath.Dir(strings.TrimPrefix(dsn, "sqlite:"))
 	}
 	s.write.SetMaxOpenConns(writers)
 	s.write.SetMaxIdleConns(writers)
@@ -148,7 +155,7 @@ type conn struct {
 func (s *Store) inWrite(ctx context.Context, what string, f func(c conn) error) error {
 	const tries = 10
 	for try := 1; ; try++ {
-		err := s.once(ctx, s.write, nil, f)
+		err := s.judged(s.once(ctx, s.write, nil, f))
 		if err == nil {
 			return nil
 		}

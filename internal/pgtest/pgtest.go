@@ -111,11 +111,16 @@ func (s *Server) start() error {
 			return err
 		}
 	}
-	data := filepath.Join(s.dir, "data")
-	if out, err := s.command("initdb", "-D", data, "-U", "headgate", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync").CombinedOutput(); err != nil {
+	if out, err := s.command("initdb", "-D", s.data(), "-U", "headgate", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync").CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	s.cmd = s.command("postgres", "-D", data, "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=60", "-c", "fsync=on", "-c", "shared_buffers=128MB")
+	return s.serve()
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *Server) serve() error {
+	s.cmd = s.command("postgres", "-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=60", "-c", "fsync=on", "-c", "shared_buffers=128MB")
 	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("start postgres: %w", err)
@@ -201,6 +206,25 @@ func (s *Server) Log() string { return s.output.String() }
 
 // PID is the server's main process; its children are the backends.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Crash ends the server at once, as a power cut does. Resume starts it again, at
+// the same place.
+func (s *Server) Crash(tb testing.TB) {
+	tb.Helper()
+	if err := s.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+		tb.Fatal(err)
+	}
+	_ = s.cmd.Wait() // its status says how it was asked to stop, no more
+	s.cmd = nil
+}
+
+// Resume starts a server that crashed, and waits until it answers.
+func (s *Server) Resume(tb testing.TB) {
+	tb.Helper()
+	if err := s.serve(); err != nil {
+		tb.Fatal(err)
+	}
+}
 
 // Stop ends the server and removes its folder.
 func (s *Server) Stop() error {

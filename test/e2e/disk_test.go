@@ -2,11 +2,15 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // smallDisk mounts a file system of some size at dir, and unmounts it when the
@@ -78,17 +82,14 @@ func TestFullDiskOnAnEndpointStopsTheUpdateAndSaysSo(t *testing.T) {
 	s.verify()
 }
 
-// A full disk on the server refuses what it cannot keep, keeps what it has, and
-// goes on when there is room.
-func TestFullDiskOnTheServerHalfAppliesNothingAndGoesOn(t *testing.T) {
-	t.Parallel()
-	s := running(t, 3, nil)
+// onSmallDisk moves the server to a disk of some size.
+func (s *site) onSmallDisk(size string) (data string) {
+	s.t.Helper()
 	s.server.stop()
-	// The same server, on a disk that is about to be full.
-	data := filepath.Join(s.dir, "small")
-	smallDisk(t, data, "24m")
-	check(t, os.CopyFS(data, os.DirFS(s.config["data"].(string))))
-	check(t, filepath.Walk(data, func(p string, st os.FileInfo, err error) error {
+	data = filepath.Join(s.dir, "small")
+	smallDisk(s.t, data, size)
+	check(s.t, os.CopyFS(data, os.DirFS(s.config["data"].(string))))
+	check(s.t, filepath.Walk(data, func(p string, st os.FileInfo, err error) error {
 		if err == nil && st.Mode().IsRegular() {
 			err = os.Chmod(p, 0o600) // CopyFS opens keys to all
 		}
@@ -96,8 +97,38 @@ func TestFullDiskOnTheServerHalfAppliesNothingAndGoesOn(t *testing.T) {
 	}))
 	s.config["data"] = data
 	s.start()
+	return data
+}
+
+// readiness is what the server says of itself to a load balancer.
+func (s *site) readiness() (status int, text string) {
+	s.t.Helper()
+	r, err := http.Get(s.url + "/readyz")
+	check(s.t, err)
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	check(s.t, err)
+	return r.StatusCode, strings.TrimSpace(string(b))
+}
+
+// A full disk on the server refuses what it cannot keep, keeps what it has, says
+// so, and goes on when there is room: the same process, or the next one if it
+// dies of it.
+func TestFullDiskOnTheServerHalfAppliesNothingAndGoesOn(t *testing.T) {
+	t.Parallel()
+	for name, dies := range map[string]bool{"in place": false, "killed": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fullServer(t, dies)
+		})
+	}
+}
+
+func fullServer(t *testing.T, dies bool) {
+	s := running(t, 3, nil)
+	data := s.onSmallDisk("24m")
 	s.publish("1.1.0", good)
-	s.rollOut("1.1.0", policy(map[string]any{"probation": "4s", "grace": "20s"}))
+	s.rollOut("1.1.0", policy(map[string]any{"ladder": []int{1, 100}, "probation": "4s", "grace": "60s"}))
 	until(t, "the first endpoint has it", func() bool {
 		n := 0
 		for _, a := range s.agents {
@@ -108,30 +139,54 @@ func TestFullDiskOnTheServerHalfAppliesNothingAndGoesOn(t *testing.T) {
 	filler := filepath.Join(data, "filler")
 	fill(t, filler)
 	var refused error
+	added := 0
 	until(t, "an order is refused", func() bool {
-		_, refused = s.try("tenant", "add", "another")
-		if refused == nil {
-			_, refused = s.try("tenant", "pause", "another")
+		if _, refused = s.try("tenant", "add", fmt.Sprint("another", added)); refused == nil {
+			added++
 		}
 		return refused != nil
 	})
-	if text := refused.Error(); !strings.Contains(text, "unavailable") && !strings.Contains(text, "database or disk failed") {
+	if text := refused.Error(); !strings.Contains(text, "the database's disk is full") {
 		t.Errorf("a full disk is answered with %v", refused)
+	}
+	if status, text := s.readiness(); status != http.StatusServiceUnavailable || text != "database: its disk is full" {
+		t.Errorf("readiness is %d %q", status, text)
+	}
+	r, err := http.Post(s.url+"/headgate.v1.AgentService/Beacon", "application/json", nil) // reading needs no room
+	check(t, err)
+	r.Body.Close()
+	if r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a beacon without a token is answered with %s", r.Status)
 	}
 	pids := map[*agent]seen{}
 	for _, a := range s.agents {
 		pids[a] = a.engine()
 	}
-	s.server.kill() // and it dies of it
+	if dies {
+		s.server.kill()
+	} else {
+		quiet(3 * time.Second) // loops, jobs and agents meet the full disk
+	}
 	for a, e := range pids {
 		if now := a.engine(); now != e {
 			t.Errorf("%s: %v runs instead of %v", a.id, now, e)
 		}
 	}
 	check(t, os.Remove(filler))
-	s.start()
+	if dies {
+		s.start()
+	}
+	until(t, "it is ready again", func() bool { status, _ := s.readiness(); return status == http.StatusOK })
 	if r := s.become("R-2", "finished"); r.Counts != (counts{Exposed: 3, Proven: 3}) {
 		t.Errorf("counts %+v", r.Counts)
+	}
+	var list struct {
+		Tenants []struct {
+			Name string `json:"name"`
+		} `json:"tenants"`
+	}
+	if s.read(&list, "tenant", "list"); len(list.Tenants) != 1+added {
+		t.Errorf("%d tenants, want what was acknowledged: 1 and %d", len(list.Tenants), added)
 	}
 	s.verify()
 }
