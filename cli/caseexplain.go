@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
 	"github.com/headgate/headgate/psirt"
@@ -36,6 +37,12 @@ func explainCase(k *headgatev1.Case) ([]Derived, error) {
 	}
 	if e := k.Embargo; e != nil {
 		out = append(out, Derived{"embargo", e.State, embargoText(e)})
+	}
+	if w := c.Withheld(time.Now()); !w.Until.IsZero() {
+		for _, f := range c.Work.Fixes {
+			out = append(out, Derived{"fix " + f.Product + " " + f.Version, "goes to " + string(w.Most) + " tenants at most",
+				fmt.Sprintf("the embargo is active until %s, and on rung %s; see headgate case opacity", when(w.Until.UnixMicro()), c.Rung)})
+		}
 	}
 	for _, p := range k.Parties {
 		d := Derived{"party " + p.Name, p.Status, "it has said nothing, which is not the same as not affected"}

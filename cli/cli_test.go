@@ -98,7 +98,7 @@ func (a *accounts) ListTenants(_ context.Context, r *connect.Request[headgatev1.
 	if a.err != nil {
 		return nil, a.err
 	}
-	return connect.NewResponse(&headgatev1.ListTenantsResponse{Tenants: []*headgatev1.Tenant{{Name: "corp\x1b[2J", Endpoints: 3}}}), nil
+	return connect.NewResponse(&headgatev1.ListTenantsResponse{Tenants: []*headgatev1.Tenant{{Name: "corp\x1b[2J", Endpoints: 3, Opacity: "public"}}}), nil
 }
 
 func (a *accounts) SetTenant(context.Context, *connect.Request[headgatev1.SetTenantRequest]) (*connect.Response[headgatev1.SetTenantResponse], error) {
@@ -110,7 +110,7 @@ func TestResultsAreTablesForPeopleAndJSONForMachines(t *testing.T) {
 	a := &accounts{}
 	url, token := server(t, func(m *http.ServeMux) { m.Handle(headgatev1connect.NewAccountServiceHandler(a)) })
 	status, out, errs := run(t, "tenant", "list", "--server", url, "--token-file", token)
-	if status != 0 || errs != "" || out != "TENANT    PAUSED  ENDPOINTS\ncorp [2J  no      3\n" {
+	if status != 0 || errs != "" || out != "TENANT    PAUSED  ENDPOINTS  OPACITY\ncorp [2J  no      3          public\n" {
 		t.Errorf("table: exit %d, stderr %q, stdout %q", status, errs, out)
 	}
 	if a.auth != "Bearer hgo_secret" {

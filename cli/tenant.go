@@ -6,18 +6,19 @@ import (
 	"github.com/spf13/cobra"
 
 	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
+	"github.com/headgate/headgate/psirt"
 )
 
 func (a *app) tenantCommand() *cobra.Command {
 	return group("tenant", "Customers: they own endpoints and set their own limits",
-		a.tenantAdd(), a.tenantList(), a.tenantSet("pause", true), a.tenantSet("resume", false), a.tenantToken(), a.tenantLimits(), a.contactCommand(), a.tenantFeed())
+		a.tenantAdd(), a.tenantList(), a.tenantSet("pause", true), a.tenantSet("resume", false), a.tenantOpacity(), a.tenantToken(), a.tenantLimits(), a.contactCommand(), a.tenantFeed())
 }
 
 func (a *app) showTenants(msg any, tenants ...*headgatev1.Tenant) error {
 	return a.result(msg, func(t *table) {
-		t.row("TENANT", "PAUSED", "ENDPOINTS")
+		t.row("TENANT", "PAUSED", "ENDPOINTS", "OPACITY")
 		for _, x := range tenants {
-			t.row(x.Name, yesNo(x.Paused), x.Endpoints)
+			t.row(x.Name, yesNo(x.Paused), x.Endpoints, x.Opacity)
 		}
 	})
 }
@@ -79,6 +80,34 @@ func (a *app) tenantSet(verb string, paused bool) *cobra.Command {
 				return err
 			}
 			res, err := call(cmd.Context(), c.account.SetTenant, &headgatev1.SetTenantRequest{Name: args[0], Paused: paused})
+			if err != nil {
+				return err
+			}
+			return a.showTenants(res, res.Tenant)
+		},
+	}
+}
+
+func (a *app) tenantOpacity() *cobra.Command {
+	return &cobra.Command{
+		Use: "opacity NAME OPACITY", Short: "Say how much of what a tenant's endpoints run can be seen from outside", Args: cobra.ExactArgs(2),
+		Long: `Say how much of what a tenant's endpoints run can be seen from outside: a patch
+is a disclosure to whoever holds it. While an embargo is active, its fix goes to
+hosted-opaque tenants only; to customer-reachable ones (all, unless said otherwise)
+once the affected tenants are told; to public ones once it is public.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := psirt.ParseOpacity(args[1])
+			if err != nil {
+				return usageError{err}
+			}
+			c, err := a.conn.connect()
+			if err != nil {
+				return err
+			}
+			if err := a.confirm("Endpoints of tenant %s will count as %s: fixes under an embargo reach them accordingly.", args[0], o); err != nil {
+				return err
+			}
+			res, err := call(cmd.Context(), c.account.SetTenantOpacity, &headgatev1.SetTenantOpacityRequest{Name: args[0], Opacity: string(o)})
 			if err != nil {
 				return err
 			}

@@ -34,6 +34,7 @@ var kinds = map[Kind]func() Body{
 	"vendor.aware":    func() Body { return &VendorIsAware{} },
 	"fix.ready":       func() Body { return &FixIsReady{} },
 	"fix.bound":       func() Body { return &FixBound{} },
+	"fix.opaque":      func() Body { return &FixOpaque{} },
 	"fix.deployed":    func() Body { return &FixMeasured{} },
 	"public":          func() Body { return &BecamePublic{} },
 	"exploit.public":  func() Body { return &ExploitSeen{} },

@@ -10,6 +10,7 @@ type Work struct {
 	Cause    *RootCauseSet      `json:"cause,omitempty"`
 	Controls []ControlAdded     `json:"controls,omitempty"`
 	Fixes    []FixBound         `json:"fixes,omitempty"`
+	Opaque   []FixBound         `json:"opaque,omitempty"` // fixes that people found to give nothing away
 	Evidence []EvidenceAttached `json:"evidence,omitempty"`
 	Rollouts []int64            `json:"rollouts,omitempty"`
 	Started  FactTime           `json:"started"` // of the first rollout
@@ -17,7 +18,7 @@ type Work struct {
 
 func (w Work) clone() Work {
 	w.Searches, w.Controls, w.Fixes = slices.Clone(w.Searches), slices.Clone(w.Controls), slices.Clone(w.Fixes)
-	w.Evidence, w.Rollouts = slices.Clone(w.Evidence), slices.Clone(w.Rollouts)
+	w.Evidence, w.Rollouts, w.Opaque = slices.Clone(w.Evidence), slices.Clone(w.Rollouts), slices.Clone(w.Opaque)
 	return w
 }
 

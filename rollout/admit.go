@@ -9,6 +9,7 @@ import (
 
 	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/health"
+	"github.com/headgate/headgate/psirt"
 )
 
 // Gate is what Admit must know of a rollout, read in the transaction that will
@@ -37,6 +38,8 @@ type Gate struct {
 	// everyone may have the release.
 	Now   time.Time
 	Floor time.Duration
+	// Withheld is what the embargoes of cases that the release is a fix of allow.
+	Withheld []psirt.Withheld
 	// Moment is what tenants' limits are held against, but for Passed, which is each
 	// tenant's own.
 	Moment Moment
@@ -49,10 +52,11 @@ type Ask struct {
 	Endpoint     string // id
 	Tenant       string
 	TenantPaused bool
-	Domain       string  // failure domain; empty is none
-	Digest       string  // what the endpoint has staged
-	Limits       *Limits // the tenant's; nil is none
-	Passed       float64 // see Moment
+	Domain       string        // failure domain; empty is none
+	Digest       string        // what the endpoint has staged
+	Limits       *Limits       // the tenant's; nil is none
+	Passed       float64       // see Moment
+	Opacity      psirt.Opacity // the tenant's
 	Labels       fleet.Labels
 	Coverage     bool // the endpoint is one of those chosen for coverage
 	// Exposure is the endpoint's exposure under this rollout, empty if none; Age
@@ -215,6 +219,13 @@ func (g *Gate) limits(a Ask, yield func(Bar) bool) bool {
 // line yields what the endpoint's place in line says: by the vendor's floor, and
 // by the rollout's turn.
 func (g *Gate) line(a Ask, yield func(Bar) bool) bool {
+	for _, w := range g.Withheld {
+		// The answer says no more than that of a rollout that has not come here: an
+		// embargo is not for everybody to know of.
+		if w.From(a.Opacity, g.Now) && !yield(because("not-your-turn", "the rollout has not come to this endpoint yet")) {
+			return false
+		}
+	}
 	if g.Floor > 0 && !g.First[a.Endpoint] {
 		if due := g.Due(a.Endpoint); g.Now.Before(due) && !yield(Bar{Code: "vendor-floor", Until: due, Detail: fmt.Sprintf("the vendor lets it reach everyone no sooner than %s after the start; here it is due %s", g.Floor, due.UTC().Format(time.RFC3339))}) {
 			return false

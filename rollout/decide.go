@@ -252,7 +252,7 @@ func (s Snapshot) climb(d Decision, now time.Time, why Reason) Decision {
 // widen calls more endpoints where those called are not there.
 func (s Snapshot) widen(d Decision) Decision {
 	if s.Pace.Turn >= 1 || s.canariesOnly(s.Pace.Rung) {
-		d.Reasons = append(d.Reasons, Reason{"waiting-for-endpoints", fmt.Sprintf("%d of %d endpoints of this rung are exposed; the others have not asked", s.Counts.Exposed, s.Pace.Ceiling)})
+		d.Reasons = append(d.Reasons, Reason{"waiting-for-endpoints", s.unasked()})
 		return d
 	}
 	d.Action, d.NewRung = Advance, true

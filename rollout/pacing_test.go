@@ -53,6 +53,12 @@ func TestBudgetedDecisions(t *testing.T) {
 		"all were called: go on with those who came": {func(s *Snapshot) {
 			s.Observed.Cohorts[0].Granted, s.Observed.Cohorts[0].Size, s.Pace.Turn = 40, 40, 1
 		}, 4 * time.Minute, Advance, Running, "cohort-closed"},
+		"those who came are not all: others may not ask yet": {func(s *Snapshot) {
+			s.Observed.Cohorts[0].Granted, s.Observed.Cohorts[0].Size, s.Pace.Turn, s.Waits = 40, 40, 1, true
+		}, 4 * time.Minute, Hold, Running, "waiting-for-endpoints"},
+		"the last cohort waits for them too": {func(s *Snapshot) {
+			s.Pace.Turn, s.Pace.Ceiling, s.Pace.Window, s.Waits = 1, million8, million8, true
+		}, 30 * 24 * time.Hour, Hold, Running, "waiting-for-endpoints"},
 		"the youngest is too young":       {func(s *Snapshot) {}, 99 * time.Second, Hold, Running, "probation"},
 		"healthy: the gate opens":         {func(s *Snapshot) {}, 2 * time.Minute, Advance, Running, "gate-passed"},
 		"failures cost the budget's room": {func(s *Snapshot) { s.Observed.Cohorts[0].ByAge[0] = 47 }, 2 * time.Minute, Advance, Running, "gate-passed"},

@@ -128,6 +128,10 @@ type Snapshot struct {
 	// Reverted counts exposed endpoints that are known not to run the release any
 	// more: by order or by themselves.
 	Reverted int64 `json:"reverted"`
+	// Waits: there are endpoints that may not have the release yet, and who the next
+	// windows are kept for. What those who may have it prove is not enough to pass for
+	// them all.
+	Waits bool `json:"waits,omitempty"`
 	// Signals are what the policy's queries answered last.
 	Signals []Reading `json:"signals,omitempty"`
 	// Accepted is what people accepted beside harm when they resumed it; nil if they

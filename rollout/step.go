@@ -104,8 +104,8 @@ func (p *pacing) fill(d Decision) Decision {
 	if s.Pace.Turn < 1 {
 		return s.widen(d)
 	}
-	if p.newest().Granted == 0 {
-		d.Reasons = append(d.Reasons, Reason{"waiting-for-endpoints", "nobody has asked yet"})
+	if s.Waits || p.newest().Granted == 0 {
+		d.Reasons = append(d.Reasons, Reason{"waiting-for-endpoints", s.unasked()})
 		return d
 	}
 	d.Action = Advance
@@ -113,6 +113,14 @@ func (p *pacing) fill(d Decision) Decision {
 	d.Pace.Ceiling = p.random() + d.Pace.Cover
 	d.Reasons = append(d.Reasons, Reason{"cohort-closed", fmt.Sprintf("only %d of %d endpoints asked within %s; they are judged as they are", s.Counts.Exposed, s.Pace.Ceiling, s.Policy.FillTimeout)})
 	return d
+}
+
+// unasked says that endpoints have not asked.
+func (s Snapshot) unasked() string {
+	if s.Counts.Exposed == 0 {
+		return "nobody has asked yet"
+	}
+	return fmt.Sprintf("%d of %d endpoints of this rung are exposed; the others have not asked", s.Counts.Exposed, s.Pace.Ceiling)
 }
 
 // step opens the next cohort as far as the budgets pay and the plan asks for.
@@ -242,6 +250,9 @@ func (p *pacing) last(d Decision) Decision {
 		return d
 	} else if s.Pace.Turn < 1 {
 		return s.widen(d)
+	} else if s.Waits {
+		d.Reasons = append(d.Reasons, Reason{"waiting-for-endpoints", s.unasked()})
+		return d
 	}
 	if wait := longest - p.now.Sub(since); wait > 0 {
 		d.Reasons = append(d.Reasons, Reason{"probation", fmt.Sprintf("all that are there are exposed; the longest horizon, %s, ends in %s", longest, wait.Round(time.Second))})

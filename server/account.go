@@ -28,7 +28,7 @@ var (
 type accountService struct{ *Server }
 
 func tenantOut(t store.Tenant) *headgatev1.Tenant {
-	return &headgatev1.Tenant{Name: t.Name, Paused: t.Paused, Endpoints: t.Endpoints}
+	return &headgatev1.Tenant{Name: t.Name, Paused: t.Paused, Endpoints: t.Endpoints, Opacity: string(t.Opacity)}
 }
 
 // AddTenant implements AccountService.

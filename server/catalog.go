@@ -163,6 +163,11 @@ func (s catalogService) PublishRelease(ctx context.Context, req *connect.Request
 		if err != nil {
 			return ch, err
 		}
+		if len(add) > 0 {
+			if _, err := s.opaque(ctx, m.Product, m.Version, add[0].Digest, m.Metadata); err != nil {
+				return ch, err
+			}
+		}
 		step.Record(nil, add, unlist)
 		if len(add) == 0 {
 			return ch, step.Note("release.resigned", vendor, c.actor(), map[string]any{"version": step.State.With(ch).Version(vendor), "unlisted": unlist})

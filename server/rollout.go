@@ -50,6 +50,10 @@ func (s rolloutService) StartRollout(ctx context.Context, req *connect.Request[h
 	if err != nil {
 		return nil, err
 	}
+	looked, err := s.mayStart(ctx, m.Product, m.Version)
+	if err != nil {
+		return nil, err
+	}
 	plan := s.planned(policy, reach, fit)
 	if m.DryRun {
 		return connect.NewResponse(&headgatev1.StartRolloutResponse{Plan: plan}), nil
@@ -57,7 +61,7 @@ func (s rolloutService) StartRollout(ctx context.Context, req *connect.Request[h
 	seed := make([]byte, seedBytes)
 	rand.Read(seed) // never fails: it aborts the program instead
 	r, err := s.store.StartRollout(ctx, store.Start{
-		RequestID: m.RequestId, Product: m.Product, Version: m.Version, Policy: policy, PolicyRevision: revision, Choice: choice, Seed: seed, Actor: from(ctx).actor(), Coverage: reach,
+		RequestID: m.RequestId, Product: m.Product, Version: m.Version, Policy: policy, PolicyRevision: revision, Choice: choice, Seed: seed, Actor: from(ctx).actor(), Coverage: reach, Looked: looked,
 	}, s.cfg.Now(), s.jobs.EnqueuePublish)
 	if err != nil {
 		return nil, err // it says what it was of

@@ -271,7 +271,7 @@ func (r *batchRun) ask(g *gate, id *identity, a GrantAsk) (ask rollout.Ask, err 
 	tenant := r.tenants[id.tenant]
 	ask = rollout.Ask{
 		Endpoint: ids.Format("E", a.Endpoint), Tenant: tenant.name, TenantPaused: tenant.paused,
-		Domain: id.domain, Digest: a.Digest, Limits: tenant.limits, Passed: g.passed[id.tenant],
+		Domain: id.domain, Digest: a.Digest, Opacity: tenant.opacity, Limits: tenant.limits, Passed: g.passed[id.tenant],
 	}
 	if g.watched != nil {
 		if ask.Labels, err = r.c.s.labelsOf(id.labels); err != nil {

@@ -27,7 +27,7 @@ const retry = 10 * time.Second
 
 // What the hot path reads.
 const (
-	textGate  = `SELECT state, rung, window_size, ceiling, turn, boost, cover, small, halted, segments, passed, switches FROM rollout WHERE id = $1`
+	textGate  = `SELECT state, rung, window_size, ceiling, turn, boost, cover, small, halted, segments, passed, switches, withheld FROM rollout WHERE id = $1`
 	textTotal = `SELECT exposed, proven, harmed, silent, still_open FROM rollout_count WHERE rollout = $1 AND segment = ''`
 )
 
@@ -164,9 +164,9 @@ func (c conn) lockGate(ctx context.Context, id int64, now time.Time) (*gate, err
 func (c conn) readGate(ctx context.Context, id int64, now time.Time, lock string) (*gate, error) {
 	g := &gate{exposures: map[int64]*exposure{}, refused: map[int64]AttemptReport{}, deltas: map[string]*health.Counts{}, noted: map[string]int64{}}
 	p := &g.gate.Pace
-	var halted, passed string
+	var halted, passed, withheld string
 	var switches int64
-	err := c.row(ctx, textGate+lock, id).Scan(&g.gate.State, &p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &p.Small, &halted, &g.segments, &passed, &switches)
+	err := c.row(ctx, textGate+lock, id).Scan(&g.gate.State, &p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &p.Small, &halted, &g.segments, &passed, &switches, &withheld)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -174,6 +174,9 @@ func (c conn) readGate(ctx context.Context, id int64, now time.Time, lock string
 		return nil, err
 	}
 	if g.passed, err = parsePassed(passed); err != nil {
+		return nil, err
+	}
+	if g.gate.Withheld, err = parseWithheld(withheld); err != nil {
 		return nil, err
 	}
 	// A statement of its own: it must see what was committed while we waited.

@@ -252,6 +252,9 @@ func (c conn) keepCase(ctx context.Context, p *pending, id int64, kase psirt.Cas
 	if err != nil {
 		return err
 	}
+	if err := c.keepEmbargo(ctx, id, kase); err != nil {
+		return err
+	}
 	if !slices.ContainsFunc(more, func(f psirt.Fact) bool { return f.Kind == "member.added" || f.Kind == "member.removed" }) {
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/headgate/headgate/psirt"
 	"github.com/headgate/headgate/rollout"
 )
 
@@ -25,7 +26,7 @@ const (
 
 var (
 	listEndpoints = &list{of: "BIGINT", head: `SELECT id, tenant, secret, labels, domain, rss, sandbox, trouble FROM endpoint WHERE id IN (`, row: `?`, tail: `)`, pad: true}
-	listTenants   = &list{of: "BIGINT", head: `SELECT id, name, paused, limits_revision FROM tenant WHERE id IN (`, row: `?`, tail: `)`, pad: true}
+	listTenants   = &list{of: "BIGINT", head: `SELECT id, name, paused, opacity, limits_revision FROM tenant WHERE id IN (`, row: `?`, tail: `)`, pad: true}
 )
 
 // identity is what the hot path knows of an endpoint. Batches share it: nobody
@@ -58,6 +59,7 @@ func (v vitals) near(stored vitals) bool {
 type standing struct {
 	name     string
 	paused   bool
+	opacity  psirt.Opacity
 	revision int64           // of the limits
 	limits   *rollout.Limits // nil is none
 }
@@ -124,7 +126,7 @@ func (r *batchRun) loadTenants(ctx context.Context) error {
 	err := r.c.queryList(ctx, listTenants, nil, distinct(of), func(rows *sql.Rows) error {
 		var id int64
 		var t standing
-		if err := rows.Scan(&id, &t.name, &t.paused, &t.revision); err != nil {
+		if err := rows.Scan(&id, &t.name, &t.paused, &t.opacity, &t.revision); err != nil {
 			return err
 		}
 		r.tenants[id] = t

@@ -12,6 +12,7 @@ import (
 	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/health"
 	"github.com/headgate/headgate/ledger"
+	"github.com/headgate/headgate/psirt"
 	"github.com/headgate/headgate/rollout"
 )
 
@@ -73,6 +74,8 @@ type Start struct {
 	Seed     []byte       // random; the digest is taken in its place if the release has a floor
 	Actor    string
 	Coverage fleet.Reach // who was chosen for coverage
+	// Looked are the embargoed cases that the caller compared the release with.
+	Looked []EmbargoedFix
 }
 
 // StartRollout starts a rollout of a listed release; a repeat with the same
@@ -103,14 +106,7 @@ func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Ro
 	if err != nil {
 		return Rollout{}, fmt.Errorf("listed release %s %s: %w", st.Product, st.Version, found(err))
 	}
-	others, err := c.others(ctx, st.Product)
-	if err != nil {
-		return Rollout{}, err
-	}
-	if err := rollout.MayStart(st.Version, others); err != nil {
-		return Rollout{}, fmt.Errorf("product %s: %w", st.Product, err)
-	}
-	if err := c.checkEvidence(ctx, st); err != nil {
+	if err := c.mayStart(ctx, st, now); err != nil {
 		return Rollout{}, err
 	}
 	if err := c.retire(ctx, Rollout{Product: st.Product, ID: id, State: rollout.Running}, now); err != nil {
@@ -131,6 +127,9 @@ func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Ro
 	if err := c.startLane(ctx, id, st, now); err != nil {
 		return Rollout{}, err
 	}
+	if err := c.withhold(ctx, psirt.FixBound{Product: st.Product, Version: st.Version}, now); err != nil {
+		return Rollout{}, err
+	}
 	ro, err := c.rollout(ctx, id)
 	if err != nil {
 		return Rollout{}, err
@@ -147,6 +146,22 @@ func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Ro
 	}
 	_, err = c.appendLedger(ctx, now, d)
 	return ro, err
+}
+
+// mayStart refuses what may not start now: beside the product's other rollouts,
+// without evidence, or against an embargo.
+func (c conn) mayStart(ctx context.Context, st Start, now time.Time) error {
+	others, err := c.others(ctx, st.Product)
+	if err != nil {
+		return err
+	}
+	if err := rollout.MayStart(st.Version, others); err != nil {
+		return fmt.Errorf("product %s: %w", st.Product, err)
+	}
+	if err := c.checkEvidence(ctx, st); err != nil {
+		return err
+	}
+	return c.checkLooked(ctx, st, now)
 }
 
 // DownTime is how long the endpoints that a rollout harmed were down, summed.

@@ -22,6 +22,9 @@ func (s *Store) Snapshot(ctx context.Context, id int64, now time.Time) (snap rol
 			Pace: r.Pace, Started: r.Started, RungSince: r.RungSince, Floor: r.Floor, HeldBy: r.HeldBy,
 			Counts: r.Counts, PreflightFailed: r.PreflightFailed, Reverted: r.Reverted, Accepted: r.Accepted,
 		}
+		if snap.Waits, err = c.waits(ctx, id, now); err != nil {
+			return err
+		}
 		if snap.Segments, err = c.segments(ctx, id); err != nil || r.Policy.Budget == nil {
 			return err
 		}

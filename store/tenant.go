@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/headgate/headgate/psirt"
 )
 
 // Tenant is a customer.
@@ -12,6 +14,7 @@ type Tenant struct {
 	ID        int64
 	Name      string
 	Paused    bool // none of its endpoints is granted anything
+	Opacity   psirt.Opacity
 	Endpoints int64
 	Created   time.Time
 }
@@ -57,14 +60,14 @@ func (s *Store) PauseTenant(ctx context.Context, name string, paused bool, actor
 // ListTenants lists all tenants by name.
 func (s *Store) ListTenants(ctx context.Context) (out []Tenant, err error) {
 	err = s.inRead(ctx, "list tenants", func(c conn) error {
-		out, err = c.tenants(ctx, `SELECT t.id, t.name, t.paused, t.created, (SELECT COUNT(*) FROM endpoint e WHERE e.tenant = t.id) FROM tenant t ORDER BY t.name`)
+		out, err = c.tenants(ctx, `SELECT t.id, t.name, t.paused, t.created, t.opacity, (SELECT COUNT(*) FROM endpoint e WHERE e.tenant = t.id) FROM tenant t ORDER BY t.name`)
 		return err
 	})
 	return out, err
 }
 
 func (c conn) tenant(ctx context.Context, name string) (Tenant, error) {
-	out, err := c.tenants(ctx, `SELECT t.id, t.name, t.paused, t.created, (SELECT COUNT(*) FROM endpoint e WHERE e.tenant = t.id) FROM tenant t WHERE t.name = $1`, name)
+	out, err := c.tenants(ctx, `SELECT t.id, t.name, t.paused, t.created, t.opacity, (SELECT COUNT(*) FROM endpoint e WHERE e.tenant = t.id) FROM tenant t WHERE t.name = $1`, name)
 	if err == nil && len(out) == 0 {
 		err = fmt.Errorf("tenant %q: %w", name, ErrNotFound)
 	}
@@ -79,7 +82,7 @@ func (c conn) tenants(ctx context.Context, text string, args ...any) (out []Tena
 	err = each(rows, err, func() error {
 		var t Tenant
 		var created int64
-		if err := rows.Scan(&t.ID, &t.Name, &t.Paused, &created, &t.Endpoints); err != nil {
+		if err := rows.Scan(&t.ID, &t.Name, &t.Paused, &created, &t.Opacity, &t.Endpoints); err != nil {
 			return err
 		}
 		t.Created = fromMicros(created)

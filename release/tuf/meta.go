@@ -245,6 +245,20 @@ func Releases(vendorMeta []byte) ([]release.Release, error) {
 	return out, nil
 }
 
+// Custom is what a vendor's metadata says of a target besides length and digests, as
+// it was signed; nil if nothing.
+func Custom(vendorMeta []byte, target string) (json.RawMessage, error) {
+	m, err := decode[metadata.TargetsType](Targets, vendorMeta)
+	if err != nil {
+		return nil, err
+	}
+	t := m.Signed.Targets[target]
+	if t == nil || t.Custom == nil {
+		return nil, nil
+	}
+	return *t.Custom, nil
+}
+
 func byVersion(a, b string) int {
 	switch {
 	case release.Newer(b, a):

@@ -22,7 +22,7 @@ var pages = []struct {
 }{
 	{"report.md", `echo "A rule of 300 bytes overflows." >report.txt`, []string{"same product acme/rules", "operator:admin", "answered:"}},
 	{"case.md", withReport + `(umask 077; headgate token add bob >bob.token)`, []string{"a fix is ready", "not found", "recorded reads", "fails on 2 variants"}},
-	{"embargo.md", withCase, []string{" active\n", "proposed until:", "stays ended", "no embargo may start"}},
+	{"embargo.md", withCase, []string{" active\n", "proposed until:", "stays ended", "no embargo may start", "goes to hosted-opaque tenants at most", "not published yet"}},
 	{"clock.md", withCase, []string{"cra-early-warning", "BREAKS", "CNA rules 4.x, 4.5.1.4"}},
 	{"party.md", withCase + `
 headgate vendor add acme >/dev/null 2>&1 || true`, []string{"silence is no answer", "not_affected"}},

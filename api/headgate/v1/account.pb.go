@@ -81,8 +81,11 @@ type Tenant struct {
 	// Lower-case [a-z0-9-], at most 40 bytes.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// No endpoint of a paused tenant is granted anything.
-	Paused        bool  `protobuf:"varint,2,opt,name=paused,proto3" json:"paused,omitempty"`
-	Endpoints     int64 `protobuf:"varint,3,opt,name=endpoints,proto3" json:"endpoints,omitempty"`
+	Paused    bool  `protobuf:"varint,2,opt,name=paused,proto3" json:"paused,omitempty"`
+	Endpoints int64 `protobuf:"varint,3,opt,name=endpoints,proto3" json:"endpoints,omitempty"`
+	// hosted-opaque, customer-reachable or public: which rung of disclosure a fix under
+	// an embargo waits for here.
+	Opacity       string `protobuf:"bytes,4,opt,name=opacity,proto3" json:"opacity,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -136,6 +139,13 @@ func (x *Tenant) GetEndpoints() int64 {
 		return x.Endpoints
 	}
 	return 0
+}
+
+func (x *Tenant) GetOpacity() string {
+	if x != nil {
+		return x.Opacity
+	}
+	return ""
 }
 
 type AddTenantRequest struct {
@@ -402,6 +412,102 @@ func (x *SetTenantResponse) GetTenant() *Tenant {
 	return nil
 }
 
+type SetTenantOpacityRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Opacity       string                 `protobuf:"bytes,2,opt,name=opacity,proto3" json:"opacity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetTenantOpacityRequest) Reset() {
+	*x = SetTenantOpacityRequest{}
+	mi := &file_headgate_v1_account_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetTenantOpacityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetTenantOpacityRequest) ProtoMessage() {}
+
+func (x *SetTenantOpacityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_account_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetTenantOpacityRequest.ProtoReflect.Descriptor instead.
+func (*SetTenantOpacityRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SetTenantOpacityRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetTenantOpacityRequest) GetOpacity() string {
+	if x != nil {
+		return x.Opacity
+	}
+	return ""
+}
+
+type SetTenantOpacityResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        *Tenant                `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetTenantOpacityResponse) Reset() {
+	*x = SetTenantOpacityResponse{}
+	mi := &file_headgate_v1_account_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetTenantOpacityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetTenantOpacityResponse) ProtoMessage() {}
+
+func (x *SetTenantOpacityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_account_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetTenantOpacityResponse.ProtoReflect.Descriptor instead.
+func (*SetTenantOpacityResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SetTenantOpacityResponse) GetTenant() *Tenant {
+	if x != nil {
+		return x.Tenant
+	}
+	return nil
+}
+
 type NewEnrolmentTokenRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -415,7 +521,7 @@ type NewEnrolmentTokenRequest struct {
 
 func (x *NewEnrolmentTokenRequest) Reset() {
 	*x = NewEnrolmentTokenRequest{}
-	mi := &file_headgate_v1_account_proto_msgTypes[7]
+	mi := &file_headgate_v1_account_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +533,7 @@ func (x *NewEnrolmentTokenRequest) String() string {
 func (*NewEnrolmentTokenRequest) ProtoMessage() {}
 
 func (x *NewEnrolmentTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_account_proto_msgTypes[7]
+	mi := &file_headgate_v1_account_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,7 +546,7 @@ func (x *NewEnrolmentTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewEnrolmentTokenRequest.ProtoReflect.Descriptor instead.
 func (*NewEnrolmentTokenRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_account_proto_rawDescGZIP(), []int{7}
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NewEnrolmentTokenRequest) GetTenant() string {
@@ -474,7 +580,7 @@ type NewEnrolmentTokenResponse struct {
 
 func (x *NewEnrolmentTokenResponse) Reset() {
 	*x = NewEnrolmentTokenResponse{}
-	mi := &file_headgate_v1_account_proto_msgTypes[8]
+	mi := &file_headgate_v1_account_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -486,7 +592,7 @@ func (x *NewEnrolmentTokenResponse) String() string {
 func (*NewEnrolmentTokenResponse) ProtoMessage() {}
 
 func (x *NewEnrolmentTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_account_proto_msgTypes[8]
+	mi := &file_headgate_v1_account_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -499,7 +605,7 @@ func (x *NewEnrolmentTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewEnrolmentTokenResponse.ProtoReflect.Descriptor instead.
 func (*NewEnrolmentTokenResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_account_proto_rawDescGZIP(), []int{8}
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NewEnrolmentTokenResponse) GetToken() string {
@@ -531,7 +637,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_headgate_v1_account_proto_msgTypes[9]
+	mi := &file_headgate_v1_account_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -543,7 +649,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_account_proto_msgTypes[9]
+	mi := &file_headgate_v1_account_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -556,7 +662,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_account_proto_rawDescGZIP(), []int{9}
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Token) GetName() string {
@@ -605,7 +711,7 @@ type AddTokenRequest struct {
 
 func (x *AddTokenRequest) Reset() {
 	*x = AddTokenRequest{}
-	mi := &file_headgate_v1_account_proto_msgTypes[10]
+	mi := &file_headgate_v1_account_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +723,7 @@ func (x *AddTokenRequest) String() string {
 func (*AddTokenRequest) ProtoMessage() {}
 
 func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_account_proto_msgTypes[10]
+	mi := &file_headgate_v1_account_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +736,7 @@ func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenRequest.ProtoReflect.Descriptor instead.
 func (*AddTokenRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_account_proto_rawDescGZIP(), []int{10}
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AddTokenRequest) GetName() string {
@@ -665,7 +771,7 @@ type AddTokenResponse struct {
 
 func (x *AddTokenResponse) Reset() {
 	*x = AddTokenResponse{}
-	mi := &file_headgate_v1_account_proto_msgTypes[11]
+	mi := &file_headgate_v1_account_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -677,7 +783,7 @@ func (x *AddTokenResponse) String() string {
 func (*AddTokenResponse) ProtoMessage() {}
 
 func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_account_proto_msgTypes[11]
+	mi := &file_headgate_v1_account_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -690,7 +796,7 @@ func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenResponse.ProtoReflect.Descriptor instead.
 func (*AddTokenResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_account_proto_rawDescGZIP(), []int{11}
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AddTokenResponse) GetSecret() string {
@@ -715,7 +821,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_headgate_v1_account_proto_msgTypes[12]
+	mi := &file_headgate_v1_account_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +833,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_account_proto_msgTypes[12]
+	mi := &file_headgate_v1_account_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +846,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_account_proto_rawDescGZIP(), []int{12}
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{14}
 }
 
 type ListTokensResponse struct {
@@ -752,7 +858,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_headgate_v1_account_proto_msgTypes[13]
+	mi := &file_headgate_v1_account_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +870,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_account_proto_msgTypes[13]
+	mi := &file_headgate_v1_account_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +883,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_account_proto_rawDescGZIP(), []int{13}
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -796,7 +902,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_headgate_v1_account_proto_msgTypes[14]
+	mi := &file_headgate_v1_account_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +914,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_account_proto_msgTypes[14]
+	mi := &file_headgate_v1_account_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +927,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_account_proto_rawDescGZIP(), []int{14}
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RevokeTokenRequest) GetName() string {
@@ -839,7 +945,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_headgate_v1_account_proto_msgTypes[15]
+	mi := &file_headgate_v1_account_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -851,7 +957,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_account_proto_msgTypes[15]
+	mi := &file_headgate_v1_account_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -864,7 +970,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_account_proto_rawDescGZIP(), []int{15}
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{17}
 }
 
 // What a tenant asks of rollouts to its endpoints. It only ever delays or
@@ -882,7 +988,7 @@ type TenantLimits struct {
 
 func (x *TenantLimits) Reset() {
 	*x = TenantLimits{}
-	mi := &file_headgate_v1_account_proto_msgTypes[16]
+	mi := &file_headgate_v1_account_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1000,7 @@ func (x *TenantLimits) String() string {
 func (*TenantLimits) ProtoMessage() {}
 
 func (x *TenantLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_account_proto_msgTypes[16]
+	mi := &file_headgate_v1_account_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1013,7 @@ func (x *TenantLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantLimits.ProtoReflect.Descriptor instead.
 func (*TenantLimits) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_account_proto_rawDescGZIP(), []int{16}
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TenantLimits) GetTenant() string {
@@ -944,7 +1050,7 @@ type SetTenantLimitsRequest struct {
 
 func (x *SetTenantLimitsRequest) Reset() {
 	*x = SetTenantLimitsRequest{}
-	mi := &file_headgate_v1_account_proto_msgTypes[17]
+	mi := &file_headgate_v1_account_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -956,7 +1062,7 @@ func (x *SetTenantLimitsRequest) String() string {
 func (*SetTenantLimitsRequest) ProtoMessage() {}
 
 func (x *SetTenantLimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_account_proto_msgTypes[17]
+	mi := &file_headgate_v1_account_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -969,7 +1075,7 @@ func (x *SetTenantLimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTenantLimitsRequest.ProtoReflect.Descriptor instead.
 func (*SetTenantLimitsRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_account_proto_rawDescGZIP(), []int{17}
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SetTenantLimitsRequest) GetTenant() string {
@@ -1002,7 +1108,7 @@ type SetTenantLimitsResponse struct {
 
 func (x *SetTenantLimitsResponse) Reset() {
 	*x = SetTenantLimitsResponse{}
-	mi := &file_headgate_v1_account_proto_msgTypes[18]
+	mi := &file_headgate_v1_account_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1120,7 @@ func (x *SetTenantLimitsResponse) String() string {
 func (*SetTenantLimitsResponse) ProtoMessage() {}
 
 func (x *SetTenantLimitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_account_proto_msgTypes[18]
+	mi := &file_headgate_v1_account_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1133,7 @@ func (x *SetTenantLimitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetTenantLimitsResponse.ProtoReflect.Descriptor instead.
 func (*SetTenantLimitsResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_account_proto_rawDescGZIP(), []int{18}
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SetTenantLimitsResponse) GetLimits() *TenantLimits {
@@ -1046,7 +1152,7 @@ type GetTenantLimitsRequest struct {
 
 func (x *GetTenantLimitsRequest) Reset() {
 	*x = GetTenantLimitsRequest{}
-	mi := &file_headgate_v1_account_proto_msgTypes[19]
+	mi := &file_headgate_v1_account_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1164,7 @@ func (x *GetTenantLimitsRequest) String() string {
 func (*GetTenantLimitsRequest) ProtoMessage() {}
 
 func (x *GetTenantLimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_account_proto_msgTypes[19]
+	mi := &file_headgate_v1_account_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1177,7 @@ func (x *GetTenantLimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantLimitsRequest.ProtoReflect.Descriptor instead.
 func (*GetTenantLimitsRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_account_proto_rawDescGZIP(), []int{19}
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetTenantLimitsRequest) GetTenant() string {
@@ -1090,7 +1196,7 @@ type GetTenantLimitsResponse struct {
 
 func (x *GetTenantLimitsResponse) Reset() {
 	*x = GetTenantLimitsResponse{}
-	mi := &file_headgate_v1_account_proto_msgTypes[20]
+	mi := &file_headgate_v1_account_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1208,7 @@ func (x *GetTenantLimitsResponse) String() string {
 func (*GetTenantLimitsResponse) ProtoMessage() {}
 
 func (x *GetTenantLimitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_account_proto_msgTypes[20]
+	mi := &file_headgate_v1_account_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1221,7 @@ func (x *GetTenantLimitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTenantLimitsResponse.ProtoReflect.Descriptor instead.
 func (*GetTenantLimitsResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_account_proto_rawDescGZIP(), []int{20}
+	return file_headgate_v1_account_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetTenantLimitsResponse) GetLimits() *TenantLimits {
@@ -1129,11 +1235,12 @@ var File_headgate_v1_account_proto protoreflect.FileDescriptor
 
 const file_headgate_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x19headgate/v1/account.proto\x12\vheadgate.v1\"R\n" +
+	"\x19headgate/v1/account.proto\x12\vheadgate.v1\"l\n" +
 	"\x06Tenant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06paused\x18\x02 \x01(\bR\x06paused\x12\x1c\n" +
-	"\tendpoints\x18\x03 \x01(\x03R\tendpoints\"&\n" +
+	"\tendpoints\x18\x03 \x01(\x03R\tendpoints\x12\x18\n" +
+	"\aopacity\x18\x04 \x01(\tR\aopacity\"&\n" +
 	"\x10AddTenantRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"@\n" +
 	"\x11AddTenantResponse\x12+\n" +
@@ -1145,6 +1252,11 @@ const file_headgate_v1_account_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06paused\x18\x02 \x01(\bR\x06paused\"@\n" +
 	"\x11SetTenantResponse\x12+\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x13.headgate.v1.TenantR\x06tenant\"G\n" +
+	"\x17SetTenantOpacityRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aopacity\x18\x02 \x01(\tR\aopacity\"G\n" +
+	"\x18SetTenantOpacityResponse\x12+\n" +
 	"\x06tenant\x18\x01 \x01(\v2\x13.headgate.v1.TenantR\x06tenant\"]\n" +
 	"\x18NewEnrolmentTokenRequest\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
@@ -1192,11 +1304,12 @@ const file_headgate_v1_account_proto_rawDesc = "" +
 	"\x11SCOPE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSCOPE_OPERATOR\x10\x01\x12\x10\n" +
 	"\fSCOPE_VENDOR\x10\x02\x12\x10\n" +
-	"\fSCOPE_TENANT\x10\x032\x84\x06\n" +
+	"\fSCOPE_TENANT\x10\x032\xe5\x06\n" +
 	"\x0eAccountService\x12J\n" +
 	"\tAddTenant\x12\x1d.headgate.v1.AddTenantRequest\x1a\x1e.headgate.v1.AddTenantResponse\x12P\n" +
 	"\vListTenants\x12\x1f.headgate.v1.ListTenantsRequest\x1a .headgate.v1.ListTenantsResponse\x12J\n" +
-	"\tSetTenant\x12\x1d.headgate.v1.SetTenantRequest\x1a\x1e.headgate.v1.SetTenantResponse\x12\\\n" +
+	"\tSetTenant\x12\x1d.headgate.v1.SetTenantRequest\x1a\x1e.headgate.v1.SetTenantResponse\x12_\n" +
+	"\x10SetTenantOpacity\x12$.headgate.v1.SetTenantOpacityRequest\x1a%.headgate.v1.SetTenantOpacityResponse\x12\\\n" +
 	"\x0fSetTenantLimits\x12#.headgate.v1.SetTenantLimitsRequest\x1a$.headgate.v1.SetTenantLimitsResponse\x12\\\n" +
 	"\x0fGetTenantLimits\x12#.headgate.v1.GetTenantLimitsRequest\x1a$.headgate.v1.GetTenantLimitsResponse\x12b\n" +
 	"\x11NewEnrolmentToken\x12%.headgate.v1.NewEnrolmentTokenRequest\x1a&.headgate.v1.NewEnrolmentTokenResponse\x12G\n" +
@@ -1218,7 +1331,7 @@ func file_headgate_v1_account_proto_rawDescGZIP() []byte {
 }
 
 var file_headgate_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_headgate_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_headgate_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_headgate_v1_account_proto_goTypes = []any{
 	(Scope)(0),                        // 0: headgate.v1.Scope
 	(*Tenant)(nil),                    // 1: headgate.v1.Tenant
@@ -1228,54 +1341,59 @@ var file_headgate_v1_account_proto_goTypes = []any{
 	(*ListTenantsResponse)(nil),       // 5: headgate.v1.ListTenantsResponse
 	(*SetTenantRequest)(nil),          // 6: headgate.v1.SetTenantRequest
 	(*SetTenantResponse)(nil),         // 7: headgate.v1.SetTenantResponse
-	(*NewEnrolmentTokenRequest)(nil),  // 8: headgate.v1.NewEnrolmentTokenRequest
-	(*NewEnrolmentTokenResponse)(nil), // 9: headgate.v1.NewEnrolmentTokenResponse
-	(*Token)(nil),                     // 10: headgate.v1.Token
-	(*AddTokenRequest)(nil),           // 11: headgate.v1.AddTokenRequest
-	(*AddTokenResponse)(nil),          // 12: headgate.v1.AddTokenResponse
-	(*ListTokensRequest)(nil),         // 13: headgate.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),        // 14: headgate.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),        // 15: headgate.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),       // 16: headgate.v1.RevokeTokenResponse
-	(*TenantLimits)(nil),              // 17: headgate.v1.TenantLimits
-	(*SetTenantLimitsRequest)(nil),    // 18: headgate.v1.SetTenantLimitsRequest
-	(*SetTenantLimitsResponse)(nil),   // 19: headgate.v1.SetTenantLimitsResponse
-	(*GetTenantLimitsRequest)(nil),    // 20: headgate.v1.GetTenantLimitsRequest
-	(*GetTenantLimitsResponse)(nil),   // 21: headgate.v1.GetTenantLimitsResponse
+	(*SetTenantOpacityRequest)(nil),   // 8: headgate.v1.SetTenantOpacityRequest
+	(*SetTenantOpacityResponse)(nil),  // 9: headgate.v1.SetTenantOpacityResponse
+	(*NewEnrolmentTokenRequest)(nil),  // 10: headgate.v1.NewEnrolmentTokenRequest
+	(*NewEnrolmentTokenResponse)(nil), // 11: headgate.v1.NewEnrolmentTokenResponse
+	(*Token)(nil),                     // 12: headgate.v1.Token
+	(*AddTokenRequest)(nil),           // 13: headgate.v1.AddTokenRequest
+	(*AddTokenResponse)(nil),          // 14: headgate.v1.AddTokenResponse
+	(*ListTokensRequest)(nil),         // 15: headgate.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),        // 16: headgate.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),        // 17: headgate.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),       // 18: headgate.v1.RevokeTokenResponse
+	(*TenantLimits)(nil),              // 19: headgate.v1.TenantLimits
+	(*SetTenantLimitsRequest)(nil),    // 20: headgate.v1.SetTenantLimitsRequest
+	(*SetTenantLimitsResponse)(nil),   // 21: headgate.v1.SetTenantLimitsResponse
+	(*GetTenantLimitsRequest)(nil),    // 22: headgate.v1.GetTenantLimitsRequest
+	(*GetTenantLimitsResponse)(nil),   // 23: headgate.v1.GetTenantLimitsResponse
 }
 var file_headgate_v1_account_proto_depIdxs = []int32{
 	1,  // 0: headgate.v1.AddTenantResponse.tenant:type_name -> headgate.v1.Tenant
 	1,  // 1: headgate.v1.ListTenantsResponse.tenants:type_name -> headgate.v1.Tenant
 	1,  // 2: headgate.v1.SetTenantResponse.tenant:type_name -> headgate.v1.Tenant
-	0,  // 3: headgate.v1.Token.scope:type_name -> headgate.v1.Scope
-	0,  // 4: headgate.v1.AddTokenRequest.scope:type_name -> headgate.v1.Scope
-	10, // 5: headgate.v1.AddTokenResponse.token:type_name -> headgate.v1.Token
-	10, // 6: headgate.v1.ListTokensResponse.tokens:type_name -> headgate.v1.Token
-	17, // 7: headgate.v1.SetTenantLimitsResponse.limits:type_name -> headgate.v1.TenantLimits
-	17, // 8: headgate.v1.GetTenantLimitsResponse.limits:type_name -> headgate.v1.TenantLimits
-	2,  // 9: headgate.v1.AccountService.AddTenant:input_type -> headgate.v1.AddTenantRequest
-	4,  // 10: headgate.v1.AccountService.ListTenants:input_type -> headgate.v1.ListTenantsRequest
-	6,  // 11: headgate.v1.AccountService.SetTenant:input_type -> headgate.v1.SetTenantRequest
-	18, // 12: headgate.v1.AccountService.SetTenantLimits:input_type -> headgate.v1.SetTenantLimitsRequest
-	20, // 13: headgate.v1.AccountService.GetTenantLimits:input_type -> headgate.v1.GetTenantLimitsRequest
-	8,  // 14: headgate.v1.AccountService.NewEnrolmentToken:input_type -> headgate.v1.NewEnrolmentTokenRequest
-	11, // 15: headgate.v1.AccountService.AddToken:input_type -> headgate.v1.AddTokenRequest
-	13, // 16: headgate.v1.AccountService.ListTokens:input_type -> headgate.v1.ListTokensRequest
-	15, // 17: headgate.v1.AccountService.RevokeToken:input_type -> headgate.v1.RevokeTokenRequest
-	3,  // 18: headgate.v1.AccountService.AddTenant:output_type -> headgate.v1.AddTenantResponse
-	5,  // 19: headgate.v1.AccountService.ListTenants:output_type -> headgate.v1.ListTenantsResponse
-	7,  // 20: headgate.v1.AccountService.SetTenant:output_type -> headgate.v1.SetTenantResponse
-	19, // 21: headgate.v1.AccountService.SetTenantLimits:output_type -> headgate.v1.SetTenantLimitsResponse
-	21, // 22: headgate.v1.AccountService.GetTenantLimits:output_type -> headgate.v1.GetTenantLimitsResponse
-	9,  // 23: headgate.v1.AccountService.NewEnrolmentToken:output_type -> headgate.v1.NewEnrolmentTokenResponse
-	12, // 24: headgate.v1.AccountService.AddToken:output_type -> headgate.v1.AddTokenResponse
-	14, // 25: headgate.v1.AccountService.ListTokens:output_type -> headgate.v1.ListTokensResponse
-	16, // 26: headgate.v1.AccountService.RevokeToken:output_type -> headgate.v1.RevokeTokenResponse
-	18, // [18:27] is the sub-list for method output_type
-	9,  // [9:18] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	1,  // 3: headgate.v1.SetTenantOpacityResponse.tenant:type_name -> headgate.v1.Tenant
+	0,  // 4: headgate.v1.Token.scope:type_name -> headgate.v1.Scope
+	0,  // 5: headgate.v1.AddTokenRequest.scope:type_name -> headgate.v1.Scope
+	12, // 6: headgate.v1.AddTokenResponse.token:type_name -> headgate.v1.Token
+	12, // 7: headgate.v1.ListTokensResponse.tokens:type_name -> headgate.v1.Token
+	19, // 8: headgate.v1.SetTenantLimitsResponse.limits:type_name -> headgate.v1.TenantLimits
+	19, // 9: headgate.v1.GetTenantLimitsResponse.limits:type_name -> headgate.v1.TenantLimits
+	2,  // 10: headgate.v1.AccountService.AddTenant:input_type -> headgate.v1.AddTenantRequest
+	4,  // 11: headgate.v1.AccountService.ListTenants:input_type -> headgate.v1.ListTenantsRequest
+	6,  // 12: headgate.v1.AccountService.SetTenant:input_type -> headgate.v1.SetTenantRequest
+	8,  // 13: headgate.v1.AccountService.SetTenantOpacity:input_type -> headgate.v1.SetTenantOpacityRequest
+	20, // 14: headgate.v1.AccountService.SetTenantLimits:input_type -> headgate.v1.SetTenantLimitsRequest
+	22, // 15: headgate.v1.AccountService.GetTenantLimits:input_type -> headgate.v1.GetTenantLimitsRequest
+	10, // 16: headgate.v1.AccountService.NewEnrolmentToken:input_type -> headgate.v1.NewEnrolmentTokenRequest
+	13, // 17: headgate.v1.AccountService.AddToken:input_type -> headgate.v1.AddTokenRequest
+	15, // 18: headgate.v1.AccountService.ListTokens:input_type -> headgate.v1.ListTokensRequest
+	17, // 19: headgate.v1.AccountService.RevokeToken:input_type -> headgate.v1.RevokeTokenRequest
+	3,  // 20: headgate.v1.AccountService.AddTenant:output_type -> headgate.v1.AddTenantResponse
+	5,  // 21: headgate.v1.AccountService.ListTenants:output_type -> headgate.v1.ListTenantsResponse
+	7,  // 22: headgate.v1.AccountService.SetTenant:output_type -> headgate.v1.SetTenantResponse
+	9,  // 23: headgate.v1.AccountService.SetTenantOpacity:output_type -> headgate.v1.SetTenantOpacityResponse
+	21, // 24: headgate.v1.AccountService.SetTenantLimits:output_type -> headgate.v1.SetTenantLimitsResponse
+	23, // 25: headgate.v1.AccountService.GetTenantLimits:output_type -> headgate.v1.GetTenantLimitsResponse
+	11, // 26: headgate.v1.AccountService.NewEnrolmentToken:output_type -> headgate.v1.NewEnrolmentTokenResponse
+	14, // 27: headgate.v1.AccountService.AddToken:output_type -> headgate.v1.AddTokenResponse
+	16, // 28: headgate.v1.AccountService.ListTokens:output_type -> headgate.v1.ListTokensResponse
+	18, // 29: headgate.v1.AccountService.RevokeToken:output_type -> headgate.v1.RevokeTokenResponse
+	20, // [20:30] is the sub-list for method output_type
+	10, // [10:20] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_account_proto_init() }
@@ -1289,7 +1407,7 @@ func file_headgate_v1_account_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_account_proto_rawDesc), len(file_headgate_v1_account_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -2754,6 +2754,254 @@ func (x *VerifyCaseResponse) GetBroken() []string {
 	return nil
 }
 
+type CheckOpacityRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckOpacityRequest) Reset() {
+	*x = CheckOpacityRequest{}
+	mi := &file_headgate_v1_psirt_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckOpacityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckOpacityRequest) ProtoMessage() {}
+
+func (x *CheckOpacityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_psirt_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckOpacityRequest.ProtoReflect.Descriptor instead.
+func (*CheckOpacityRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_psirt_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *CheckOpacityRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type CheckOpacityResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Fixes []*FixOpacity          `protobuf:"bytes,1,rep,name=fixes,proto3" json:"fixes,omitempty"`
+	// The end of the active embargo; 0 if none is active, so that nothing is withheld.
+	UntilUs int64 `protobuf:"varint,2,opt,name=until_us,json=untilUs,proto3" json:"until_us,omitempty"`
+	// The most open kind of target that the fixes go to until then, by the case's rung.
+	Most          string `protobuf:"bytes,3,opt,name=most,proto3" json:"most,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckOpacityResponse) Reset() {
+	*x = CheckOpacityResponse{}
+	mi := &file_headgate_v1_psirt_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckOpacityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckOpacityResponse) ProtoMessage() {}
+
+func (x *CheckOpacityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_psirt_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckOpacityResponse.ProtoReflect.Descriptor instead.
+func (*CheckOpacityResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_psirt_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *CheckOpacityResponse) GetFixes() []*FixOpacity {
+	if x != nil {
+		return x.Fixes
+	}
+	return nil
+}
+
+func (x *CheckOpacityResponse) GetUntilUs() int64 {
+	if x != nil {
+		return x.UntilUs
+	}
+	return 0
+}
+
+func (x *CheckOpacityResponse) GetMost() string {
+	if x != nil {
+		return x.Most
+	}
+	return ""
+}
+
+// FixOpacity is what a fix shows of the case.
+type FixOpacity struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Product string                 `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
+	Version string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// It is published; before that there is nothing to compare.
+	Published bool `protobuf:"varint,3,opt,name=published,proto3" json:"published,omitempty"`
+	// Texts of the release that give the case away.
+	Revealed []*Revealed `protobuf:"bytes,4,rep,name=revealed,proto3" json:"revealed,omitempty"`
+	// People looked and found that it gives nothing away (fact fix.opaque).
+	Cleared       bool `protobuf:"varint,5,opt,name=cleared,proto3" json:"cleared,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FixOpacity) Reset() {
+	*x = FixOpacity{}
+	mi := &file_headgate_v1_psirt_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FixOpacity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FixOpacity) ProtoMessage() {}
+
+func (x *FixOpacity) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_psirt_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FixOpacity.ProtoReflect.Descriptor instead.
+func (*FixOpacity) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_psirt_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *FixOpacity) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+func (x *FixOpacity) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *FixOpacity) GetPublished() bool {
+	if x != nil {
+		return x.Published
+	}
+	return false
+}
+
+func (x *FixOpacity) GetRevealed() []*Revealed {
+	if x != nil {
+		return x.Revealed
+	}
+	return nil
+}
+
+func (x *FixOpacity) GetCleared() bool {
+	if x != nil {
+		return x.Cleared
+	}
+	return false
+}
+
+type Revealed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "target path", "file name", "README.md, line 3".
+	Place string `protobuf:"bytes,1,opt,name=place,proto3" json:"place,omitempty"`
+	Text  string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// The word by which.
+	Clue          string `protobuf:"bytes,3,opt,name=clue,proto3" json:"clue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Revealed) Reset() {
+	*x = Revealed{}
+	mi := &file_headgate_v1_psirt_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revealed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revealed) ProtoMessage() {}
+
+func (x *Revealed) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_psirt_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Revealed.ProtoReflect.Descriptor instead.
+func (*Revealed) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_psirt_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *Revealed) GetPlace() string {
+	if x != nil {
+		return x.Place
+	}
+	return ""
+}
+
+func (x *Revealed) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Revealed) GetClue() string {
+	if x != nil {
+		return x.Clue
+	}
+	return ""
+}
+
 type GetBoardRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Cleared clocks too.
@@ -2766,7 +3014,7 @@ type GetBoardRequest struct {
 
 func (x *GetBoardRequest) Reset() {
 	*x = GetBoardRequest{}
-	mi := &file_headgate_v1_psirt_proto_msgTypes[41]
+	mi := &file_headgate_v1_psirt_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2778,7 +3026,7 @@ func (x *GetBoardRequest) String() string {
 func (*GetBoardRequest) ProtoMessage() {}
 
 func (x *GetBoardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_psirt_proto_msgTypes[41]
+	mi := &file_headgate_v1_psirt_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2791,7 +3039,7 @@ func (x *GetBoardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBoardRequest.ProtoReflect.Descriptor instead.
 func (*GetBoardRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_psirt_proto_rawDescGZIP(), []int{41}
+	return file_headgate_v1_psirt_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetBoardRequest) GetAll() bool {
@@ -2818,7 +3066,7 @@ type GetBoardResponse struct {
 
 func (x *GetBoardResponse) Reset() {
 	*x = GetBoardResponse{}
-	mi := &file_headgate_v1_psirt_proto_msgTypes[42]
+	mi := &file_headgate_v1_psirt_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +3078,7 @@ func (x *GetBoardResponse) String() string {
 func (*GetBoardResponse) ProtoMessage() {}
 
 func (x *GetBoardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_psirt_proto_msgTypes[42]
+	mi := &file_headgate_v1_psirt_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +3091,7 @@ func (x *GetBoardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBoardResponse.ProtoReflect.Descriptor instead.
 func (*GetBoardResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_psirt_proto_rawDescGZIP(), []int{42}
+	return file_headgate_v1_psirt_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetBoardResponse) GetClocks() []*Clock {
@@ -3063,7 +3311,24 @@ const file_headgate_v1_psirt_proto_rawDesc = "" +
 	"\x12VerifyCaseResponse\x12\x14\n" +
 	"\x05facts\x18\x01 \x01(\x03R\x05facts\x12\x1a\n" +
 	"\breadings\x18\x02 \x01(\x03R\breadings\x12\x16\n" +
-	"\x06broken\x18\x03 \x03(\tR\x06broken\"7\n" +
+	"\x06broken\x18\x03 \x03(\tR\x06broken\"%\n" +
+	"\x13CheckOpacityRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"t\n" +
+	"\x14CheckOpacityResponse\x12-\n" +
+	"\x05fixes\x18\x01 \x03(\v2\x17.headgate.v1.FixOpacityR\x05fixes\x12\x19\n" +
+	"\buntil_us\x18\x02 \x01(\x03R\auntilUs\x12\x12\n" +
+	"\x04most\x18\x03 \x01(\tR\x04most\"\xab\x01\n" +
+	"\n" +
+	"FixOpacity\x12\x18\n" +
+	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
+	"\tpublished\x18\x03 \x01(\bR\tpublished\x121\n" +
+	"\brevealed\x18\x04 \x03(\v2\x15.headgate.v1.RevealedR\brevealed\x12\x18\n" +
+	"\acleared\x18\x05 \x01(\bR\acleared\"H\n" +
+	"\bRevealed\x12\x14\n" +
+	"\x05place\x18\x01 \x01(\tR\x05place\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x12\n" +
+	"\x04clue\x18\x03 \x01(\tR\x04clue\"7\n" +
 	"\x0fGetBoardRequest\x12\x10\n" +
 	"\x03all\x18\x01 \x01(\bR\x03all\x12\x12\n" +
 	"\x04case\x18\x02 \x01(\tR\x04case\">\n" +
@@ -3080,14 +3345,15 @@ const file_headgate_v1_psirt_proto_rawDesc = "" +
 	"\n" +
 	"AddTriager\x12\x1e.headgate.v1.AddTriagerRequest\x1a\x1f.headgate.v1.AddTriagerResponse\x12V\n" +
 	"\rRemoveTriager\x12!.headgate.v1.RemoveTriagerRequest\x1a\".headgate.v1.RemoveTriagerResponse\x12S\n" +
-	"\fListTriagers\x12 .headgate.v1.ListTriagersRequest\x1a!.headgate.v1.ListTriagersResponse2\xc9\x03\n" +
+	"\fListTriagers\x12 .headgate.v1.ListTriagersRequest\x1a!.headgate.v1.ListTriagersResponse2\x9e\x04\n" +
 	"\vCaseService\x12G\n" +
 	"\bOpenCase\x12\x1c.headgate.v1.OpenCaseRequest\x1a\x1d.headgate.v1.OpenCaseResponse\x12D\n" +
 	"\aGetCase\x12\x1b.headgate.v1.GetCaseRequest\x1a\x1c.headgate.v1.GetCaseResponse\x12J\n" +
 	"\tListCases\x12\x1d.headgate.v1.ListCasesRequest\x1a\x1e.headgate.v1.ListCasesResponse\x12G\n" +
 	"\bAddFacts\x12\x1c.headgate.v1.AddFactsRequest\x1a\x1d.headgate.v1.AddFactsResponse\x12M\n" +
 	"\n" +
-	"VerifyCase\x12\x1e.headgate.v1.VerifyCaseRequest\x1a\x1f.headgate.v1.VerifyCaseResponse\x12G\n" +
+	"VerifyCase\x12\x1e.headgate.v1.VerifyCaseRequest\x1a\x1f.headgate.v1.VerifyCaseResponse\x12S\n" +
+	"\fCheckOpacity\x12 .headgate.v1.CheckOpacityRequest\x1a!.headgate.v1.CheckOpacityResponse\x12G\n" +
 	"\bGetBoard\x12\x1c.headgate.v1.GetBoardRequest\x1a\x1d.headgate.v1.GetBoardResponseB9Z7github.com/headgate/headgate/api/headgate/v1;headgatev1b\x06proto3"
 
 var (
@@ -3102,7 +3368,7 @@ func file_headgate_v1_psirt_proto_rawDescGZIP() []byte {
 	return file_headgate_v1_psirt_proto_rawDescData
 }
 
-var file_headgate_v1_psirt_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_headgate_v1_psirt_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_headgate_v1_psirt_proto_goTypes = []any{
 	(*Fact)(nil),                   // 0: headgate.v1.Fact
 	(*NewFact)(nil),                // 1: headgate.v1.NewFact
@@ -3145,8 +3411,12 @@ var file_headgate_v1_psirt_proto_goTypes = []any{
 	(*AddFactsResponse)(nil),       // 38: headgate.v1.AddFactsResponse
 	(*VerifyCaseRequest)(nil),      // 39: headgate.v1.VerifyCaseRequest
 	(*VerifyCaseResponse)(nil),     // 40: headgate.v1.VerifyCaseResponse
-	(*GetBoardRequest)(nil),        // 41: headgate.v1.GetBoardRequest
-	(*GetBoardResponse)(nil),       // 42: headgate.v1.GetBoardResponse
+	(*CheckOpacityRequest)(nil),    // 41: headgate.v1.CheckOpacityRequest
+	(*CheckOpacityResponse)(nil),   // 42: headgate.v1.CheckOpacityResponse
+	(*FixOpacity)(nil),             // 43: headgate.v1.FixOpacity
+	(*Revealed)(nil),               // 44: headgate.v1.Revealed
+	(*GetBoardRequest)(nil),        // 45: headgate.v1.GetBoardRequest
+	(*GetBoardResponse)(nil),       // 46: headgate.v1.GetBoardResponse
 }
 var file_headgate_v1_psirt_proto_depIdxs = []int32{
 	2,  // 0: headgate.v1.Report.attachments:type_name -> headgate.v1.Attachment
@@ -3174,42 +3444,46 @@ var file_headgate_v1_psirt_proto_depIdxs = []int32{
 	30, // 22: headgate.v1.ListCasesResponse.cases:type_name -> headgate.v1.Case
 	1,  // 23: headgate.v1.AddFactsRequest.facts:type_name -> headgate.v1.NewFact
 	30, // 24: headgate.v1.AddFactsResponse.case:type_name -> headgate.v1.Case
-	28, // 25: headgate.v1.GetBoardResponse.clocks:type_name -> headgate.v1.Clock
-	4,  // 26: headgate.v1.ReportService.AddReport:input_type -> headgate.v1.AddReportRequest
-	6,  // 27: headgate.v1.ReportService.GetReport:input_type -> headgate.v1.GetReportRequest
-	8,  // 28: headgate.v1.ReportService.ListReports:input_type -> headgate.v1.ListReportsRequest
-	10, // 29: headgate.v1.ReportService.AddReportFacts:input_type -> headgate.v1.AddReportFactsRequest
-	12, // 30: headgate.v1.ReportService.ListSimilar:input_type -> headgate.v1.ListSimilarRequest
-	15, // 31: headgate.v1.ReportService.LinkReport:input_type -> headgate.v1.LinkReportRequest
-	17, // 32: headgate.v1.ReportService.AddTriager:input_type -> headgate.v1.AddTriagerRequest
-	19, // 33: headgate.v1.ReportService.RemoveTriager:input_type -> headgate.v1.RemoveTriagerRequest
-	21, // 34: headgate.v1.ReportService.ListTriagers:input_type -> headgate.v1.ListTriagersRequest
-	31, // 35: headgate.v1.CaseService.OpenCase:input_type -> headgate.v1.OpenCaseRequest
-	33, // 36: headgate.v1.CaseService.GetCase:input_type -> headgate.v1.GetCaseRequest
-	35, // 37: headgate.v1.CaseService.ListCases:input_type -> headgate.v1.ListCasesRequest
-	37, // 38: headgate.v1.CaseService.AddFacts:input_type -> headgate.v1.AddFactsRequest
-	39, // 39: headgate.v1.CaseService.VerifyCase:input_type -> headgate.v1.VerifyCaseRequest
-	41, // 40: headgate.v1.CaseService.GetBoard:input_type -> headgate.v1.GetBoardRequest
-	5,  // 41: headgate.v1.ReportService.AddReport:output_type -> headgate.v1.AddReportResponse
-	7,  // 42: headgate.v1.ReportService.GetReport:output_type -> headgate.v1.GetReportResponse
-	9,  // 43: headgate.v1.ReportService.ListReports:output_type -> headgate.v1.ListReportsResponse
-	11, // 44: headgate.v1.ReportService.AddReportFacts:output_type -> headgate.v1.AddReportFactsResponse
-	14, // 45: headgate.v1.ReportService.ListSimilar:output_type -> headgate.v1.ListSimilarResponse
-	16, // 46: headgate.v1.ReportService.LinkReport:output_type -> headgate.v1.LinkReportResponse
-	18, // 47: headgate.v1.ReportService.AddTriager:output_type -> headgate.v1.AddTriagerResponse
-	20, // 48: headgate.v1.ReportService.RemoveTriager:output_type -> headgate.v1.RemoveTriagerResponse
-	22, // 49: headgate.v1.ReportService.ListTriagers:output_type -> headgate.v1.ListTriagersResponse
-	32, // 50: headgate.v1.CaseService.OpenCase:output_type -> headgate.v1.OpenCaseResponse
-	34, // 51: headgate.v1.CaseService.GetCase:output_type -> headgate.v1.GetCaseResponse
-	36, // 52: headgate.v1.CaseService.ListCases:output_type -> headgate.v1.ListCasesResponse
-	38, // 53: headgate.v1.CaseService.AddFacts:output_type -> headgate.v1.AddFactsResponse
-	40, // 54: headgate.v1.CaseService.VerifyCase:output_type -> headgate.v1.VerifyCaseResponse
-	42, // 55: headgate.v1.CaseService.GetBoard:output_type -> headgate.v1.GetBoardResponse
-	41, // [41:56] is the sub-list for method output_type
-	26, // [26:41] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	43, // 25: headgate.v1.CheckOpacityResponse.fixes:type_name -> headgate.v1.FixOpacity
+	44, // 26: headgate.v1.FixOpacity.revealed:type_name -> headgate.v1.Revealed
+	28, // 27: headgate.v1.GetBoardResponse.clocks:type_name -> headgate.v1.Clock
+	4,  // 28: headgate.v1.ReportService.AddReport:input_type -> headgate.v1.AddReportRequest
+	6,  // 29: headgate.v1.ReportService.GetReport:input_type -> headgate.v1.GetReportRequest
+	8,  // 30: headgate.v1.ReportService.ListReports:input_type -> headgate.v1.ListReportsRequest
+	10, // 31: headgate.v1.ReportService.AddReportFacts:input_type -> headgate.v1.AddReportFactsRequest
+	12, // 32: headgate.v1.ReportService.ListSimilar:input_type -> headgate.v1.ListSimilarRequest
+	15, // 33: headgate.v1.ReportService.LinkReport:input_type -> headgate.v1.LinkReportRequest
+	17, // 34: headgate.v1.ReportService.AddTriager:input_type -> headgate.v1.AddTriagerRequest
+	19, // 35: headgate.v1.ReportService.RemoveTriager:input_type -> headgate.v1.RemoveTriagerRequest
+	21, // 36: headgate.v1.ReportService.ListTriagers:input_type -> headgate.v1.ListTriagersRequest
+	31, // 37: headgate.v1.CaseService.OpenCase:input_type -> headgate.v1.OpenCaseRequest
+	33, // 38: headgate.v1.CaseService.GetCase:input_type -> headgate.v1.GetCaseRequest
+	35, // 39: headgate.v1.CaseService.ListCases:input_type -> headgate.v1.ListCasesRequest
+	37, // 40: headgate.v1.CaseService.AddFacts:input_type -> headgate.v1.AddFactsRequest
+	39, // 41: headgate.v1.CaseService.VerifyCase:input_type -> headgate.v1.VerifyCaseRequest
+	41, // 42: headgate.v1.CaseService.CheckOpacity:input_type -> headgate.v1.CheckOpacityRequest
+	45, // 43: headgate.v1.CaseService.GetBoard:input_type -> headgate.v1.GetBoardRequest
+	5,  // 44: headgate.v1.ReportService.AddReport:output_type -> headgate.v1.AddReportResponse
+	7,  // 45: headgate.v1.ReportService.GetReport:output_type -> headgate.v1.GetReportResponse
+	9,  // 46: headgate.v1.ReportService.ListReports:output_type -> headgate.v1.ListReportsResponse
+	11, // 47: headgate.v1.ReportService.AddReportFacts:output_type -> headgate.v1.AddReportFactsResponse
+	14, // 48: headgate.v1.ReportService.ListSimilar:output_type -> headgate.v1.ListSimilarResponse
+	16, // 49: headgate.v1.ReportService.LinkReport:output_type -> headgate.v1.LinkReportResponse
+	18, // 50: headgate.v1.ReportService.AddTriager:output_type -> headgate.v1.AddTriagerResponse
+	20, // 51: headgate.v1.ReportService.RemoveTriager:output_type -> headgate.v1.RemoveTriagerResponse
+	22, // 52: headgate.v1.ReportService.ListTriagers:output_type -> headgate.v1.ListTriagersResponse
+	32, // 53: headgate.v1.CaseService.OpenCase:output_type -> headgate.v1.OpenCaseResponse
+	34, // 54: headgate.v1.CaseService.GetCase:output_type -> headgate.v1.GetCaseResponse
+	36, // 55: headgate.v1.CaseService.ListCases:output_type -> headgate.v1.ListCasesResponse
+	38, // 56: headgate.v1.CaseService.AddFacts:output_type -> headgate.v1.AddFactsResponse
+	40, // 57: headgate.v1.CaseService.VerifyCase:output_type -> headgate.v1.VerifyCaseResponse
+	42, // 58: headgate.v1.CaseService.CheckOpacity:output_type -> headgate.v1.CheckOpacityResponse
+	46, // 59: headgate.v1.CaseService.GetBoard:output_type -> headgate.v1.GetBoardResponse
+	44, // [44:60] is the sub-list for method output_type
+	28, // [28:44] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_psirt_proto_init() }
@@ -3223,7 +3497,7 @@ func file_headgate_v1_psirt_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_psirt_proto_rawDesc), len(file_headgate_v1_psirt_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   43,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

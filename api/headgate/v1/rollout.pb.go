@@ -555,8 +555,13 @@ type RolloutPlan struct {
 	Ladder []int64 `protobuf:"varint,2,rep,packed,name=ladder,proto3" json:"ladder,omitempty"`
 	Gates  int64   `protobuf:"varint,3,opt,name=gates,proto3" json:"gates,omitempty"`
 	// How many gates any policy needs that keeps the same budget.
-	GatesLimit    int64     `protobuf:"varint,4,opt,name=gates_limit,json=gatesLimit,proto3" json:"gates_limit,omitempty"`
-	Coverage      *Coverage `protobuf:"bytes,5,opt,name=coverage,proto3" json:"coverage,omitempty"`
+	GatesLimit int64     `protobuf:"varint,4,opt,name=gates_limit,json=gatesLimit,proto3" json:"gates_limit,omitempty"`
+	Coverage   *Coverage `protobuf:"bytes,5,opt,name=coverage,proto3" json:"coverage,omitempty"`
+	// The policy that it would start by: with a case that is exploited, perhaps another
+	// than was asked for; and then why.
+	Policy        string `protobuf:"bytes,6,opt,name=policy,proto3" json:"policy,omitempty"`
+	PolicyJson    string `protobuf:"bytes,7,opt,name=policy_json,json=policyJson,proto3" json:"policy_json,omitempty"`
+	Emergency     string `protobuf:"bytes,8,opt,name=emergency,proto3" json:"emergency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -624,6 +629,27 @@ func (x *RolloutPlan) GetCoverage() *Coverage {
 		return x.Coverage
 	}
 	return nil
+}
+
+func (x *RolloutPlan) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *RolloutPlan) GetPolicyJson() string {
+	if x != nil {
+		return x.PolicyJson
+	}
+	return ""
+}
+
+func (x *RolloutPlan) GetEmergency() string {
+	if x != nil {
+		return x.Emergency
+	}
+	return ""
 }
 
 // A segment that a rollout leaves out.
@@ -707,7 +733,10 @@ type StartRolloutRequest struct {
 	Exploited bool `protobuf:"varint,11,opt,name=exploited,proto3" json:"exploited,omitempty"`
 	// Set in an emergency: the policy must be a lane for one, and what was weighed is
 	// recorded with who signed for it.
-	Trade         *Trade `protobuf:"bytes,12,opt,name=trade,proto3" json:"trade,omitempty"`
+	Trade *Trade `protobuf:"bytes,12,opt,name=trade,proto3" json:"trade,omitempty"`
+	// The case that the release is a fix of, "C-...", which the caller is a member of:
+	// it says whether the hole is exploited, and the rollout is bound to it.
+	Case          string `protobuf:"bytes,13,opt,name=case,proto3" json:"case,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -796,6 +825,13 @@ func (x *StartRolloutRequest) GetTrade() *Trade {
 		return x.Trade
 	}
 	return nil
+}
+
+func (x *StartRolloutRequest) GetCase() string {
+	if x != nil {
+		return x.Case
+	}
+	return ""
 }
 
 // What an emergency weighs. Costs are in any one unit.
@@ -1190,7 +1226,9 @@ type SwitchLaneRequest struct {
 	Why        string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
 	// A case says so: one operator is enough if the policy in force names this one as
 	// its lane.
-	Exploited     bool `protobuf:"varint,6,opt,name=exploited,proto3" json:"exploited,omitempty"`
+	Exploited bool `protobuf:"varint,6,opt,name=exploited,proto3" json:"exploited,omitempty"`
+	// The case that says so, which the caller is a member of; instead of exploited.
+	Case          string `protobuf:"bytes,7,opt,name=case,proto3" json:"case,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1265,6 +1303,13 @@ func (x *SwitchLaneRequest) GetExploited() bool {
 		return x.Exploited
 	}
 	return false
+}
+
+func (x *SwitchLaneRequest) GetCase() string {
+	if x != nil {
+		return x.Case
+	}
+	return ""
 }
 
 type SwitchLaneResponse struct {
@@ -2094,21 +2139,25 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\vlower_bound\x18\x05 \x01(\x03R\n" +
 	"lowerBound\x12\x16\n" +
 	"\x06missed\x18\x06 \x03(\tR\x06missed\x12\x1c\n" +
-	"\tuncovered\x18\a \x03(\tR\tuncovered\"\xa1\x01\n" +
+	"\tuncovered\x18\a \x03(\tR\tuncovered\"\xf8\x01\n" +
 	"\vRolloutPlan\x12\x10\n" +
 	"\x03fit\x18\x01 \x01(\x03R\x03fit\x12\x16\n" +
 	"\x06ladder\x18\x02 \x03(\x03R\x06ladder\x12\x14\n" +
 	"\x05gates\x18\x03 \x01(\x03R\x05gates\x12\x1f\n" +
 	"\vgates_limit\x18\x04 \x01(\x03R\n" +
 	"gatesLimit\x121\n" +
-	"\bcoverage\x18\x05 \x01(\v2\x15.headgate.v1.CoverageR\bcoverage\"\xba\x01\n" +
+	"\bcoverage\x18\x05 \x01(\v2\x15.headgate.v1.CoverageR\bcoverage\x12\x16\n" +
+	"\x06policy\x18\x06 \x01(\tR\x06policy\x12\x1f\n" +
+	"\vpolicy_json\x18\a \x01(\tR\n" +
+	"policyJson\x12\x1c\n" +
+	"\temergency\x18\b \x01(\tR\temergency\"\xba\x01\n" +
 	"\rHaltedSegment\x12\x18\n" +
 	"\asegment\x18\x01 \x01(\tR\asegment\x12>\n" +
 	"\x06labels\x18\x02 \x03(\v2&.headgate.v1.HaltedSegment.LabelsEntryR\x06labels\x12\x14\n" +
 	"\x05share\x18\x03 \x01(\x01R\x05share\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x82\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x96\x02\n" +
 	"\x13StartRolloutRequest\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1f\n" +
@@ -2120,7 +2169,8 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	" \x01(\tR\x06policy\x12\x17\n" +
 	"\adry_run\x18\x14 \x01(\bR\x06dryRun\x12\x1c\n" +
 	"\texploited\x18\v \x01(\bR\texploited\x12(\n" +
-	"\x05trade\x18\f \x01(\v2\x12.headgate.v1.TradeR\x05trade\"\x8d\x01\n" +
+	"\x05trade\x18\f \x01(\v2\x12.headgate.v1.TradeR\x05trade\x12\x12\n" +
+	"\x04case\x18\r \x01(\tR\x04case\"\x8d\x01\n" +
 	"\x05Trade\x12&\n" +
 	"\x0fhazard_per_hour\x18\x01 \x01(\x01R\rhazardPerHour\x12\x10\n" +
 	"\x03bad\x18\x02 \x01(\x01R\x03bad\x12)\n" +
@@ -2150,7 +2200,7 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\tendpoints\x18\x01 \x01(\x03R\tendpoints\x12'\n" +
 	"\x05lanes\x18\x02 \x03(\v2\x11.headgate.v1.LaneR\x05lanes\x12*\n" +
 	"\x05curve\x18\x03 \x03(\v2\x14.headgate.v1.LanesAtR\x05curve\x12\x1a\n" +
-	"\bcheapest\x18\x04 \x01(\tR\bcheapest\"\xb6\x01\n" +
+	"\bcheapest\x18\x04 \x01(\tR\bcheapest\"\xca\x01\n" +
 	"\x11SwitchLaneRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x1f\n" +
 	"\vpolicy_json\x18\x02 \x01(\tR\n" +
@@ -2158,7 +2208,8 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\x06policy\x18\x03 \x01(\tR\x06policy\x12(\n" +
 	"\x05trade\x18\x04 \x01(\v2\x12.headgate.v1.TradeR\x05trade\x12\x10\n" +
 	"\x03why\x18\x05 \x01(\tR\x03why\x12\x1c\n" +
-	"\texploited\x18\x06 \x01(\bR\texploited\"`\n" +
+	"\texploited\x18\x06 \x01(\bR\texploited\x12\x12\n" +
+	"\x04case\x18\a \x01(\tR\x04case\"`\n" +
 	"\x12SwitchLaneResponse\x12.\n" +
 	"\arollout\x18\x01 \x01(\v2\x14.headgate.v1.RolloutR\arollout\x12\x1a\n" +
 	"\bswitched\x18\x02 \x01(\bR\bswitched\"t\n" +

@@ -42,6 +42,9 @@ const (
 	// AccountServiceSetTenantProcedure is the fully-qualified name of the AccountService's SetTenant
 	// RPC.
 	AccountServiceSetTenantProcedure = "/headgate.v1.AccountService/SetTenant"
+	// AccountServiceSetTenantOpacityProcedure is the fully-qualified name of the AccountService's
+	// SetTenantOpacity RPC.
+	AccountServiceSetTenantOpacityProcedure = "/headgate.v1.AccountService/SetTenantOpacity"
 	// AccountServiceSetTenantLimitsProcedure is the fully-qualified name of the AccountService's
 	// SetTenantLimits RPC.
 	AccountServiceSetTenantLimitsProcedure = "/headgate.v1.AccountService/SetTenantLimits"
@@ -68,6 +71,9 @@ type AccountServiceClient interface {
 	ListTenants(context.Context, *connect.Request[v1.ListTenantsRequest]) (*connect.Response[v1.ListTenantsResponse], error)
 	// SetTenant changes a tenant's limits.
 	SetTenant(context.Context, *connect.Request[v1.SetTenantRequest]) (*connect.Response[v1.SetTenantResponse], error)
+	// SetTenantOpacity says how much of what the tenant's endpoints run can be seen
+	// from outside.
+	SetTenantOpacity(context.Context, *connect.Request[v1.SetTenantOpacityRequest]) (*connect.Response[v1.SetTenantOpacityResponse], error)
 	// SetTenantLimits replaces what a tenant asks of rollouts to its endpoints.
 	SetTenantLimits(context.Context, *connect.Request[v1.SetTenantLimitsRequest]) (*connect.Response[v1.SetTenantLimitsResponse], error)
 	GetTenantLimits(context.Context, *connect.Request[v1.GetTenantLimitsRequest]) (*connect.Response[v1.GetTenantLimitsResponse], error)
@@ -107,6 +113,12 @@ func NewAccountServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+AccountServiceSetTenantProcedure,
 			connect.WithSchema(accountServiceMethods.ByName("SetTenant")),
+			connect.WithClientOptions(opts...),
+		),
+		setTenantOpacity: connect.NewClient[v1.SetTenantOpacityRequest, v1.SetTenantOpacityResponse](
+			httpClient,
+			baseURL+AccountServiceSetTenantOpacityProcedure,
+			connect.WithSchema(accountServiceMethods.ByName("SetTenantOpacity")),
 			connect.WithClientOptions(opts...),
 		),
 		setTenantLimits: connect.NewClient[v1.SetTenantLimitsRequest, v1.SetTenantLimitsResponse](
@@ -153,6 +165,7 @@ type accountServiceClient struct {
 	addTenant         *connect.Client[v1.AddTenantRequest, v1.AddTenantResponse]
 	listTenants       *connect.Client[v1.ListTenantsRequest, v1.ListTenantsResponse]
 	setTenant         *connect.Client[v1.SetTenantRequest, v1.SetTenantResponse]
+	setTenantOpacity  *connect.Client[v1.SetTenantOpacityRequest, v1.SetTenantOpacityResponse]
 	setTenantLimits   *connect.Client[v1.SetTenantLimitsRequest, v1.SetTenantLimitsResponse]
 	getTenantLimits   *connect.Client[v1.GetTenantLimitsRequest, v1.GetTenantLimitsResponse]
 	newEnrolmentToken *connect.Client[v1.NewEnrolmentTokenRequest, v1.NewEnrolmentTokenResponse]
@@ -174,6 +187,11 @@ func (c *accountServiceClient) ListTenants(ctx context.Context, req *connect.Req
 // SetTenant calls headgate.v1.AccountService.SetTenant.
 func (c *accountServiceClient) SetTenant(ctx context.Context, req *connect.Request[v1.SetTenantRequest]) (*connect.Response[v1.SetTenantResponse], error) {
 	return c.setTenant.CallUnary(ctx, req)
+}
+
+// SetTenantOpacity calls headgate.v1.AccountService.SetTenantOpacity.
+func (c *accountServiceClient) SetTenantOpacity(ctx context.Context, req *connect.Request[v1.SetTenantOpacityRequest]) (*connect.Response[v1.SetTenantOpacityResponse], error) {
+	return c.setTenantOpacity.CallUnary(ctx, req)
 }
 
 // SetTenantLimits calls headgate.v1.AccountService.SetTenantLimits.
@@ -213,6 +231,9 @@ type AccountServiceHandler interface {
 	ListTenants(context.Context, *connect.Request[v1.ListTenantsRequest]) (*connect.Response[v1.ListTenantsResponse], error)
 	// SetTenant changes a tenant's limits.
 	SetTenant(context.Context, *connect.Request[v1.SetTenantRequest]) (*connect.Response[v1.SetTenantResponse], error)
+	// SetTenantOpacity says how much of what the tenant's endpoints run can be seen
+	// from outside.
+	SetTenantOpacity(context.Context, *connect.Request[v1.SetTenantOpacityRequest]) (*connect.Response[v1.SetTenantOpacityResponse], error)
 	// SetTenantLimits replaces what a tenant asks of rollouts to its endpoints.
 	SetTenantLimits(context.Context, *connect.Request[v1.SetTenantLimitsRequest]) (*connect.Response[v1.SetTenantLimitsResponse], error)
 	GetTenantLimits(context.Context, *connect.Request[v1.GetTenantLimitsRequest]) (*connect.Response[v1.GetTenantLimitsResponse], error)
@@ -248,6 +269,12 @@ func NewAccountServiceHandler(svc AccountServiceHandler, opts ...connect.Handler
 		AccountServiceSetTenantProcedure,
 		svc.SetTenant,
 		connect.WithSchema(accountServiceMethods.ByName("SetTenant")),
+		connect.WithHandlerOptions(opts...),
+	)
+	accountServiceSetTenantOpacityHandler := connect.NewUnaryHandler(
+		AccountServiceSetTenantOpacityProcedure,
+		svc.SetTenantOpacity,
+		connect.WithSchema(accountServiceMethods.ByName("SetTenantOpacity")),
 		connect.WithHandlerOptions(opts...),
 	)
 	accountServiceSetTenantLimitsHandler := connect.NewUnaryHandler(
@@ -294,6 +321,8 @@ func NewAccountServiceHandler(svc AccountServiceHandler, opts ...connect.Handler
 			accountServiceListTenantsHandler.ServeHTTP(w, r)
 		case AccountServiceSetTenantProcedure:
 			accountServiceSetTenantHandler.ServeHTTP(w, r)
+		case AccountServiceSetTenantOpacityProcedure:
+			accountServiceSetTenantOpacityHandler.ServeHTTP(w, r)
 		case AccountServiceSetTenantLimitsProcedure:
 			accountServiceSetTenantLimitsHandler.ServeHTTP(w, r)
 		case AccountServiceGetTenantLimitsProcedure:
@@ -325,6 +354,10 @@ func (UnimplementedAccountServiceHandler) ListTenants(context.Context, *connect.
 
 func (UnimplementedAccountServiceHandler) SetTenant(context.Context, *connect.Request[v1.SetTenantRequest]) (*connect.Response[v1.SetTenantResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.AccountService.SetTenant is not implemented"))
+}
+
+func (UnimplementedAccountServiceHandler) SetTenantOpacity(context.Context, *connect.Request[v1.SetTenantOpacityRequest]) (*connect.Response[v1.SetTenantOpacityResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.AccountService.SetTenantOpacity is not implemented"))
 }
 
 func (UnimplementedAccountServiceHandler) SetTenantLimits(context.Context, *connect.Request[v1.SetTenantLimitsRequest]) (*connect.Response[v1.SetTenantLimitsResponse], error) {

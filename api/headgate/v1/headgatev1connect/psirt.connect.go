@@ -70,6 +70,9 @@ const (
 	CaseServiceAddFactsProcedure = "/headgate.v1.CaseService/AddFacts"
 	// CaseServiceVerifyCaseProcedure is the fully-qualified name of the CaseService's VerifyCase RPC.
 	CaseServiceVerifyCaseProcedure = "/headgate.v1.CaseService/VerifyCase"
+	// CaseServiceCheckOpacityProcedure is the fully-qualified name of the CaseService's CheckOpacity
+	// RPC.
+	CaseServiceCheckOpacityProcedure = "/headgate.v1.CaseService/CheckOpacity"
 	// CaseServiceGetBoardProcedure is the fully-qualified name of the CaseService's GetBoard RPC.
 	CaseServiceGetBoardProcedure = "/headgate.v1.CaseService/GetBoard"
 )
@@ -377,6 +380,9 @@ type CaseServiceClient interface {
 	// VerifyCase compares the case's facts and recorded reads with the commitments
 	// in the ledger.
 	VerifyCase(context.Context, *connect.Request[v1.VerifyCaseRequest]) (*connect.Response[v1.VerifyCaseResponse], error)
+	// CheckOpacity compares what the case's fixes show to whoever can fetch them with
+	// the case, and says whom its embargo withholds them from.
+	CheckOpacity(context.Context, *connect.Request[v1.CheckOpacityRequest]) (*connect.Response[v1.CheckOpacityResponse], error)
 	// GetBoard lists the clocks that run in the caller's cases, the first to break
 	// first, each with the act that clears it.
 	GetBoard(context.Context, *connect.Request[v1.GetBoardRequest]) (*connect.Response[v1.GetBoardResponse], error)
@@ -423,6 +429,12 @@ func NewCaseServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(caseServiceMethods.ByName("VerifyCase")),
 			connect.WithClientOptions(opts...),
 		),
+		checkOpacity: connect.NewClient[v1.CheckOpacityRequest, v1.CheckOpacityResponse](
+			httpClient,
+			baseURL+CaseServiceCheckOpacityProcedure,
+			connect.WithSchema(caseServiceMethods.ByName("CheckOpacity")),
+			connect.WithClientOptions(opts...),
+		),
 		getBoard: connect.NewClient[v1.GetBoardRequest, v1.GetBoardResponse](
 			httpClient,
 			baseURL+CaseServiceGetBoardProcedure,
@@ -434,12 +446,13 @@ func NewCaseServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 
 // caseServiceClient implements CaseServiceClient.
 type caseServiceClient struct {
-	openCase   *connect.Client[v1.OpenCaseRequest, v1.OpenCaseResponse]
-	getCase    *connect.Client[v1.GetCaseRequest, v1.GetCaseResponse]
-	listCases  *connect.Client[v1.ListCasesRequest, v1.ListCasesResponse]
-	addFacts   *connect.Client[v1.AddFactsRequest, v1.AddFactsResponse]
-	verifyCase *connect.Client[v1.VerifyCaseRequest, v1.VerifyCaseResponse]
-	getBoard   *connect.Client[v1.GetBoardRequest, v1.GetBoardResponse]
+	openCase     *connect.Client[v1.OpenCaseRequest, v1.OpenCaseResponse]
+	getCase      *connect.Client[v1.GetCaseRequest, v1.GetCaseResponse]
+	listCases    *connect.Client[v1.ListCasesRequest, v1.ListCasesResponse]
+	addFacts     *connect.Client[v1.AddFactsRequest, v1.AddFactsResponse]
+	verifyCase   *connect.Client[v1.VerifyCaseRequest, v1.VerifyCaseResponse]
+	checkOpacity *connect.Client[v1.CheckOpacityRequest, v1.CheckOpacityResponse]
+	getBoard     *connect.Client[v1.GetBoardRequest, v1.GetBoardResponse]
 }
 
 // OpenCase calls headgate.v1.CaseService.OpenCase.
@@ -467,6 +480,11 @@ func (c *caseServiceClient) VerifyCase(ctx context.Context, req *connect.Request
 	return c.verifyCase.CallUnary(ctx, req)
 }
 
+// CheckOpacity calls headgate.v1.CaseService.CheckOpacity.
+func (c *caseServiceClient) CheckOpacity(ctx context.Context, req *connect.Request[v1.CheckOpacityRequest]) (*connect.Response[v1.CheckOpacityResponse], error) {
+	return c.checkOpacity.CallUnary(ctx, req)
+}
+
 // GetBoard calls headgate.v1.CaseService.GetBoard.
 func (c *caseServiceClient) GetBoard(ctx context.Context, req *connect.Request[v1.GetBoardRequest]) (*connect.Response[v1.GetBoardResponse], error) {
 	return c.getBoard.CallUnary(ctx, req)
@@ -483,6 +501,9 @@ type CaseServiceHandler interface {
 	// VerifyCase compares the case's facts and recorded reads with the commitments
 	// in the ledger.
 	VerifyCase(context.Context, *connect.Request[v1.VerifyCaseRequest]) (*connect.Response[v1.VerifyCaseResponse], error)
+	// CheckOpacity compares what the case's fixes show to whoever can fetch them with
+	// the case, and says whom its embargo withholds them from.
+	CheckOpacity(context.Context, *connect.Request[v1.CheckOpacityRequest]) (*connect.Response[v1.CheckOpacityResponse], error)
 	// GetBoard lists the clocks that run in the caller's cases, the first to break
 	// first, each with the act that clears it.
 	GetBoard(context.Context, *connect.Request[v1.GetBoardRequest]) (*connect.Response[v1.GetBoardResponse], error)
@@ -525,6 +546,12 @@ func NewCaseServiceHandler(svc CaseServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(caseServiceMethods.ByName("VerifyCase")),
 		connect.WithHandlerOptions(opts...),
 	)
+	caseServiceCheckOpacityHandler := connect.NewUnaryHandler(
+		CaseServiceCheckOpacityProcedure,
+		svc.CheckOpacity,
+		connect.WithSchema(caseServiceMethods.ByName("CheckOpacity")),
+		connect.WithHandlerOptions(opts...),
+	)
 	caseServiceGetBoardHandler := connect.NewUnaryHandler(
 		CaseServiceGetBoardProcedure,
 		svc.GetBoard,
@@ -543,6 +570,8 @@ func NewCaseServiceHandler(svc CaseServiceHandler, opts ...connect.HandlerOption
 			caseServiceAddFactsHandler.ServeHTTP(w, r)
 		case CaseServiceVerifyCaseProcedure:
 			caseServiceVerifyCaseHandler.ServeHTTP(w, r)
+		case CaseServiceCheckOpacityProcedure:
+			caseServiceCheckOpacityHandler.ServeHTTP(w, r)
 		case CaseServiceGetBoardProcedure:
 			caseServiceGetBoardHandler.ServeHTTP(w, r)
 		default:
@@ -572,6 +601,10 @@ func (UnimplementedCaseServiceHandler) AddFacts(context.Context, *connect.Reques
 
 func (UnimplementedCaseServiceHandler) VerifyCase(context.Context, *connect.Request[v1.VerifyCaseRequest]) (*connect.Response[v1.VerifyCaseResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.CaseService.VerifyCase is not implemented"))
+}
+
+func (UnimplementedCaseServiceHandler) CheckOpacity(context.Context, *connect.Request[v1.CheckOpacityRequest]) (*connect.Response[v1.CheckOpacityResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.CaseService.CheckOpacity is not implemented"))
 }
 
 func (UnimplementedCaseServiceHandler) GetBoard(context.Context, *connect.Request[v1.GetBoardRequest]) (*connect.Response[v1.GetBoardResponse], error) {
