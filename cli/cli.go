@@ -115,36 +115,27 @@ Connection:    --server, --token-file, --pin, or HEADGATE_SERVER,
 	f.StringVarP(&a.format, "output", "o", "table", "table for people, json for machines")
 	f.BoolVarP(&a.yes, "yes", "y", false, "do not ask before changing something")
 	a.conn.flags(f)
-	root.AddCommand(
-		a.serverCommand(),
-		a.keyCommand(),
-		a.rootCommand(),
-		a.vendorCommand(),
-		a.productCommand(),
-		a.releaseCommand(),
-		a.evidenceCommand(),
-		a.tenantCommand(),
-		a.tokenCommand(),
-		a.agentCommand(),
-		a.rolloutCommand(),
-		a.policyCommand(),
-		a.endpointCommand(),
-		a.ladderCommand(),
-		a.ledgerCommand(),
-		a.noticeCommand(),
-		a.doctorCommand(),
-		a.reviewCommand(),
-		a.simulateCommand(),
-		a.reportCommand(), a.oncallCommand(),
-		a.caseCommand(),
-		a.embargoCommand(),
-		a.clockCommand(),
-		a.partyCommand(),
-		a.affectedCommand(),
-		a.demoCommand(),
-		a.versionCommand(),
-	)
+	a.addNouns(root)
 	return root
+}
+
+// addNouns adds every command under the heading that the help lists it by.
+func (a *app) addNouns(root *cobra.Command) {
+	add := func(id, title string, commands ...*cobra.Command) {
+		root.AddGroup(&cobra.Group{ID: id, Title: title})
+		for _, c := range commands {
+			c.GroupID = id
+		}
+		root.AddCommand(commands...)
+	}
+	add("try", "To try it:", a.demoCommand(), a.simulateCommand())
+	add("setup", "To set up:", a.serverCommand(), a.keyCommand(), a.rootCommand(), a.vendorCommand(), a.productCommand(),
+		a.tenantCommand(), a.tokenCommand(), a.agentCommand())
+	add("update", "To move a release:", a.releaseCommand(), a.evidenceCommand(), a.policyCommand(), a.rolloutCommand(), a.endpointCommand())
+	add("respond", "To handle a vulnerability:", a.reportCommand(), a.oncallCommand(), a.caseCommand(), a.embargoCommand(), a.clockCommand(),
+		a.partyCommand(), a.affectedCommand(), a.noticeCommand(), a.ladderCommand())
+	add("record", "To look back, and to check:", a.reviewCommand(), a.ledgerCommand(), a.doctorCommand())
+	root.AddCommand(a.versionCommand())
 }
 
 // group is a noun: it only has verbs.
