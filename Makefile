@@ -29,8 +29,9 @@ build: ## build the one static binary, bin/headgate
 test: setup ## run every test; installs PostgreSQL, ClamAV, Prometheus, Exim and GnuPG first where they are missing
 	@scripts/test
 
-bench: build setup ## measure the server as a whole process, against its peers and limits
+bench: build setup ## measure the server as a whole process and the decision core, against peers and limits
 	@go run ./test/bench -headgate $(BIN) $(BENCHFLAGS)
+	@go run ./test/bench/core
 	@go test ./psirt -run '^$$' -bench Board -benchtime 3x -cpu 1
 	@go test ./fleet -run '^$$' -bench Match -benchtime 1x -cpu 1
 	@go test ./store -run '^$$' -bench Notices -benchtime 3x -cpu 1

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"math"
-	"math/rand/v2"
 	"reflect"
 	"testing"
 
@@ -109,26 +108,5 @@ func TestCriticalCombinationsComeFirst(t *testing.T) {
 	got := Cover(ix, Coverage{Most: 1, Critical: []Combination{{0: 1, 1: 1}, {0: 1, 1: 0}}})
 	if !reflect.DeepEqual(got.Members, []int{3}) || !reflect.DeepEqual(got.Uncovered, []int{1}) {
 		t.Errorf("%+v", got)
-	}
-}
-
-// BenchmarkCover is the selection for 8.5 million endpoints with 8 labels.
-func BenchmarkCover(b *testing.B) {
-	const n = 8_500_000
-	r := rand.New(rand.NewPCG(1, 2))
-	ix := Index{Cardinality: []int{40, 3, 12, 24, 60, 30, 8, 16}}
-	for _, k := range ix.Cardinality {
-		col := make([]uint16, n)
-		z := rand.NewZipf(r, 1.2, 3, uint64(k-1))
-		for e := range col {
-			col[e] = uint16(z.Uint64())
-		}
-		ix.Values = append(ix.Values, col)
-	}
-	for b.Loop() {
-		c := Cover(ix, Coverage{Most: 2500, LeastCell: 500, Quota: 4, Beside: 4200, MaxCandidates: 2_000_000})
-		b.ReportMetric(float64(len(c.Members)), "members")
-		b.ReportMetric(100*float64(c.Reached)/float64(c.Cells), "%reached")
-		b.ReportMetric(float64(c.LowerBound), "lowerbound")
 	}
 }

@@ -3,7 +3,6 @@ package rollout
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"reflect"
 	"slices"
@@ -341,55 +340,4 @@ func FuzzDecideOnABudget(f *testing.F) {
 			t.Error("a decision without a reason")
 		}
 	})
-}
-
-// BenchmarkDecideWithSegments is one decision while so many segments are watched
-// and all of them have news.
-func BenchmarkDecideWithSegments(b *testing.B) {
-	for _, n := range []int{100, 1000, 5000, 20000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			s := budgeted(b, "standard")
-			s.Observed.CellsTested = int64(n)
-			for i := range n {
-				s.Observed.Cells = append(s.Observed.Cells, health.CellLook{ID: uint32(i), Failed: 1, ControlFailed: int64(i % 50), AtRisk: 100, ControlAtRisk: 100_000, Exposed: 100, Share: 0.01})
-			}
-			d, err := Decide(s, t0.Add(time.Minute))
-			if err != nil {
-				b.Fatal(err)
-			}
-			s.Observed.Knowledge = *d.Knowledge
-			for i := range s.Observed.Cells {
-				s.Observed.Cells[i].ControlFailed++
-			}
-			for b.Loop() {
-				if _, err := Decide(s, t0.Add(2*time.Minute)); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
-// TestDoubtAboutVitalsIsSettledByASmallStep, before much is exposed: evidence that
-// does not halt yet is still a reason not to take the whole step.
-func TestDoubtAboutVitalsIsSettledByASmallStep(t *testing.T) {
-	at := func(slow int64, doubt float64) Decision {
-		s := budgeted(t, "flash")
-		s.Policy.Budget.SlowDoubt = doubt
-		s.Observed.Vitals = true
-		s.Observed.Cohorts = append(s.Observed.Cohorts, Cohort{Granted: 6725, Size: 6725, Last: t0, ByAge: []int64{0}, Arm: health.Arm{AtRisk: 6725, AtLeast: 6725}, Slow: slow, Measured: 6725})
-		s.Pace = Pace{Rung: 1, Ceiling: 6773, Window: 6773, Turn: 1e-3, Boost: 1}
-		s.Counts = health.Counts{Exposed: 6773, Proven: 6773}
-		return decide(t, s, t0.Add(2*time.Minute))
-	}
-	good, doubted, careless, sure := at(336, 0.1), at(410, 0.1), at(410, 0), at(500, 0.1)
-	if good.Pace.Ceiling < 400_000 || careless.Pace.Ceiling < 400_000 {
-		t.Errorf("without a doubt %d, undoubting %d", good.Pace.Ceiling, careless.Pace.Ceiling)
-	}
-	if doubted.Action != Advance || doubted.Pace.Ceiling != 4*6773 || doubted.Reasons[1].Code != "vitals-doubt" {
-		t.Errorf("doubted: ceiling %d, %v", doubted.Pace.Ceiling, doubted.Reasons)
-	}
-	if sure.Reasons[0].Code != "vitals" || sure.State != Reverting {
-		t.Errorf("sure: %v", sure.Reasons)
-	}
 }

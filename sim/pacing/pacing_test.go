@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"reflect"
-	"runtime"
 	"sync"
 	"testing"
 
@@ -159,25 +158,4 @@ func TestCompareAndItsTableAndCharts(t *testing.T) {
 			}
 		}
 	}
-}
-
-// BenchmarkDay is 24 hours over 8.5 million endpoints: a release that is good,
-// by the policy with the longest horizons, decided every ten seconds.
-func BenchmarkDay(b *testing.B) {
-	all, err := Presets()
-	if err != nil {
-		b.Fatal(err)
-	}
-	p, err := ByName(all, func(p Policy) string { return p.Name }, "driver-1")
-	if err != nil {
-		b.Fatal(err)
-	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f := NewFleet(8_500_000, 2500)
-	for b.Loop() {
-		p[0].Play(f, Fault{Name: "good", Until: 8640}, 1)
-	}
-	runtime.ReadMemStats(&after)
-	b.ReportMetric(float64(after.Sys)/8.5e6, "B/endpoint")
 }
