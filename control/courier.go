@@ -89,6 +89,13 @@ func (c *Courier) Run(ctx context.Context) {
 	hands.Wait()
 }
 
+// Carry carries what is due now, one message after another, and waits for it.
+func (c *Courier) Carry(ctx context.Context) error {
+	var attempts sync.WaitGroup
+	defer attempts.Wait()
+	return c.round(ctx, ctx, make(chan struct{}, 1), &attempts)
+}
+
 // round takes over what was abandoned, and starts an attempt for each delivery
 // that is due while a hand is free.
 func (c *Courier) round(ctx, under context.Context, free chan struct{}, attempts *sync.WaitGroup) error {

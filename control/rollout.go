@@ -76,6 +76,12 @@ func (d *Decider) Run(ctx context.Context) {
 	every(ctx, d.Every, d.Every/5, d.wake, func(ctx context.Context) { d.tick(ctx, c) })
 }
 
+// Look looks at each live rollout once, as Run does again and again.
+func (d *Decider) Look(ctx context.Context) {
+	d.init()
+	d.tick(ctx, &complaints{log: d.Log})
+}
+
 func (d *Decider) init() { d.once.Do(func() { d.wake = make(chan struct{}, 1) }) }
 
 // Wake has the decider look soon: there is new evidence.

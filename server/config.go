@@ -95,6 +95,9 @@ type Config struct {
 	Log *slog.Logger `json:"-"`
 	// Now is the server's clock; nil is time.Now.
 	Now func() time.Time `json:"-"`
+	// Stepped has the server look at nothing by itself, but when Step is called: for
+	// worlds in virtual time.
+	Stepped bool `json:"-"`
 }
 
 // maxConfig is the largest configuration file in bytes.

@@ -148,10 +148,8 @@ func keyAddress(c intake.Config) string {
 // is bound and before it serves.
 func (s *Server) openDoor(ctx context.Context) (err error) {
 	every, now, log := s.cfg.DecideEvery.Std(), s.cfg.Now, s.cfg.Log
-	watchman := &control.Watchman{Anomalies: s.store, Every: every, Now: now, Log: log}
-	duty := &control.Duty{Calls: s.store, Every: dutyEvery, Now: now, Log: log}
-	s.loops.Go(func() { watchman.Run(ctx) })
-	s.loops.Go(func() { duty.Run(ctx) })
+	s.watchman = &control.Watchman{Anomalies: s.store, Every: every, Now: now, Log: log}
+	s.duty = &control.Duty{Calls: s.store, Every: dutyEvery, Now: now, Log: log}
 	door, err := s.door()
 	if err != nil || door == nil {
 		return err
@@ -162,14 +160,13 @@ func (s *Server) openDoor(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		postman := &control.Postman{Letters: s.store, Every: lettersEvery, Now: now, Log: log, Send: func(ctx context.Context, l store.Letter) notify.Answer {
+		s.postman = &control.Postman{Letters: s.store, Every: lettersEvery, Now: now, Log: log, Send: func(ctx context.Context, l store.Letter) notify.Answer {
 			p, err := door.Parcel(ctx, s.store, l)
 			if err != nil {
 				return notify.Answer{Outcome: notify.Deferred, Detail: "compose: " + err.Error()}
 			}
 			return sender.Send(ctx, p, func(context.Context) error { return nil })
 		}}
-		s.loops.Go(func() { postman.Run(ctx) })
 	}
 	if door.Config.Mail != nil {
 		return s.takeMail(ctx, door)

@@ -61,6 +61,9 @@ type Server struct {
 	jobs       *control.Jobs
 	courier    *control.Courier
 	herald     *control.Herald
+	watchman   *control.Watchman
+	duty       *control.Duty
+	postman    *control.Postman // nil if the server mails nothing about reports
 	letterhead store.Letterhead
 	files      *files
 	metrics    *metrics
@@ -154,28 +157,38 @@ func (s *Server) Start(ctx context.Context) (err error) {
 	s.watches, s.unwatch = context.WithCancel(context.WithoutCancel(ctx))
 	s.loops.Go(func() { s.requests.Run(loops) })
 	s.loops.Go(func() { s.enrolments.Run(loops) })
-	s.loops.Go(func() { s.decider.Run(loops) })
-	s.loops.Go(func() { s.sweeper.Run(loops) })
-	s.loops.Go(func() { s.discloser.Run(loops) })
-	if s.signals.Querier != nil {
-		s.loops.Go(func() { s.signals.Run(loops) })
-	}
-	s.loops.Go(func() { s.follower.Run(loops) })
-	s.loops.Go(func() { s.checks.run(loops) })
-	s.loops.Go(func() { s.files.run(loops) })
-	s.loops.Go(func() { s.herald.Run(loops) })
-	s.loops.Go(func() { s.courier.Run(loops) })
 	if err := s.openDoor(loops); err != nil {
 		return err
 	}
-	if err := s.jobs.Start(context.WithoutCancel(ctx)); err != nil {
-		return err
+	if !s.cfg.Stepped {
+		s.runLoops(loops)
+		if err := s.jobs.Start(context.WithoutCancel(ctx)); err != nil {
+			return err
+		}
 	}
 	s.lane = lane.New(s.listener, s.usual, lane.Limits{ReadHeaderTimeout: headerTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout}, s.cfg.Log)
 	go s.lane.Serve()
 	go func() { s.served <- s.http.Serve(s.lane.Rest()) }()
 	s.cfg.Log.LogAttrs(ctx, slog.LevelInfo, "server started", slog.String("addr", s.Addr()), slog.String("database", s.store.Dialect()), slog.String("fingerprint", s.Fingerprint()))
 	return nil
+}
+
+// runLoops starts what looks again and again, until ctx ends. Step does the same
+// once.
+func (s *Server) runLoops(ctx context.Context) {
+	runs := []func(context.Context){
+		s.decider.Run, s.sweeper.Run, s.discloser.Run, s.follower.Run, s.checks.run, s.files.run,
+		s.herald.Run, s.courier.Run, s.watchman.Run, s.duty.Run,
+	}
+	if s.signals.Querier != nil {
+		runs = append(runs, s.signals.Run)
+	}
+	if s.postman != nil {
+		runs = append(runs, s.postman.Run)
+	}
+	for _, run := range runs {
+		s.loops.Go(func() { run(ctx) })
+	}
 }
 
 // abandon undoes a Start that failed.
@@ -319,7 +332,10 @@ func (s *Server) Stop(ctx context.Context) error {
 		s.http.Close()
 	}
 	errHTTP = errors.Join(errHTTP, <-errLane)
-	errJobs := s.jobs.Stop(ctx)
+	var errJobs error
+	if !s.cfg.Stepped {
+		errJobs = s.jobs.Stop(ctx)
+	}
 	s.cancel()
 	s.loops.Wait()
 	if err := errors.Join(errHTTP, errJobs, s.store.Close()); err != nil {

@@ -138,6 +138,17 @@ func config(o cli.ServeOptions) (c server.Config, err error) {
 	return c, nil
 }
 
+// replay makes every recorded decision of a database again.
+func replay(ctx context.Context, database string) (_ cli.Replayed, err error) {
+	s, err := open(ctx, database)
+	if err != nil {
+		return cli.Replayed{}, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	r, err := server.Replay(ctx, s)
+	return cli.Replayed(r), err
+}
+
 // open opens a database that must exist: a check makes none.
 func open(ctx context.Context, database string) (*store.Store, error) {
 	if !strings.Contains(database, "://") {
