@@ -184,6 +184,9 @@ func explain(err error) error {
 	case connect.CodePermissionDenied:
 		return fmt.Errorf("this token may not do that: %s", e.Message())
 	case connect.CodeUnavailable:
+		if connect.IsWireError(err) { // it did answer
+			return fmt.Errorf("the server cannot do that just now: %s", e.Message())
+		}
 		return fmt.Errorf("the server does not answer (%s): is it running, and is --server right?", e.Message())
 	case connect.CodeResourceExhausted:
 		return fmt.Errorf("the server is busy (%s): try again in a moment", e.Message())

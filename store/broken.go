@@ -44,7 +44,8 @@ func broken(err error) (broken, full bool) {
 // judged notes whether the database writes, and marks want of room as ErrFull.
 func (s *Store) judged(err error) error {
 	if err == nil {
-		if s.failing.Load() && s.failing.CompareAndSwap(true, false) {
+		// A write that is small enough may find a place in the log while others do not.
+		if s.failing.Load() && s.room() && s.failing.CompareAndSwap(true, false) {
 			s.log.LogAttrs(context.Background(), slog.LevelInfo, "database writes again")
 		}
 		return nil
@@ -59,9 +60,14 @@ func (s *Store) judged(err error) error {
 	return err
 }
 
-// leastRoom is what a disk that was full must have again, bytes: a write that is
-// small enough may find a place in the log while others do not.
+// leastRoom is what a disk that was full must have again, bytes.
 const leastRoom = 1 << 20
+
+// room tells whether the disk has some, as far as this process can see.
+func (s *Store) room() bool {
+	var disk syscall.Statfs_t
+	return s.folder == "" || syscall.Statfs(s.folder, &disk) != nil || disk.Bavail*uint64(disk.Bsize) >= leastRoom
+}
 
 // Ready tells whether the database answers and, if it failed to write last, whether
 // it does now.
@@ -69,8 +75,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	if err := s.Ping(ctx); err != nil || !s.failing.Load() {
 		return err
 	}
-	var disk syscall.Statfs_t
-	if s.folder != "" && syscall.Statfs(s.folder, &disk) == nil && disk.Bavail*uint64(disk.Bsize) < leastRoom {
+	if !s.room() {
 		return ErrFull
 	}
 	return s.inWrite(ctx, "write to database", func(c conn) error {
