@@ -135,7 +135,7 @@ func TestErrorsSayWhatToDoNext(t *testing.T) {
 	for code, want := range map[connect.Code]string{
 		connect.CodeUnauthenticated:   "--token-file",
 		connect.CodePermissionDenied:  "may not",
-		connect.CodeUnavailable:       "is it running",
+		connect.CodeUnavailable:       "just now",
 		connect.CodeResourceExhausted: "try again",
 		connect.CodeInvalidArgument:   "headgate: the server's words\n",
 	} {
@@ -144,6 +144,9 @@ func TestErrorsSayWhatToDoNext(t *testing.T) {
 		if status != 1 || out != "" || !strings.Contains(errs, want) || !strings.Contains(errs, "the server's words") {
 			t.Errorf("%s: exit %d, stderr %q, want %q", code, status, errs, want)
 		}
+	}
+	if _, _, errs := run(t, "tenant", "list", "--server", "http://127.0.0.1:1", "--token-file", token); !strings.Contains(errs, "is it running") {
+		t.Errorf("nobody there: stderr %q", errs)
 	}
 }
 
