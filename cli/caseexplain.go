@@ -44,6 +44,14 @@ func explainCase(k *headgatev1.Case) ([]Derived, error) {
 				fmt.Sprintf("the embargo is active until %s, and on rung %s; see headgate case opacity", when(w.Until.UnixMicro()), c.Rung)})
 		}
 	}
+	for _, l := range c.Work.Lanes {
+		d := Derived{"lane of " + rolloutID(l.Rollout), l.Taken, l.Why}
+		if l.Taken == "" {
+			d.Is = "people are asked to switch"
+			d.Because += fmt.Sprintf("; headgate rollout emergency %s --case %s", rolloutID(l.Rollout), k.Id)
+		}
+		out = append(out, d)
+	}
 	for _, p := range k.Parties {
 		d := Derived{"party " + p.Name, p.Status, "it has said nothing, which is not the same as not affected"}
 		if len(p.Statuses) > 0 {

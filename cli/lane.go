@@ -15,6 +15,7 @@ import (
 type tradeFlags struct {
 	trade     headgatev1.Trade
 	exploited bool
+	kase      string
 }
 
 func (f *tradeFlags) flags(c *cobra.Command) {
@@ -23,6 +24,7 @@ func (f *tradeFlags) flags(c *cobra.Command) {
 	s.Float64Var(&f.trade.Bad, "regression-probability", 0, "`probability` that the release is bad")
 	s.Float64Var(&f.trade.CostCompromised, "cost-compromised", 1, "cost of one compromised endpoint, in any one unit")
 	s.Float64Var(&f.trade.CostHarmed, "cost-harmed", 1, "cost of one harmed endpoint, in the same unit")
+	s.StringVar(&f.kase, "case", "", "the `case` that it is a fix of: if that is exploited, the policy's emergency lane is taken, and the case records which and why")
 	s.BoolVar(&f.exploited, "exploited", false, "a case says that the hole is exploited: the policy may choose its emergency lane by itself")
 }
 
@@ -90,7 +92,21 @@ func (a *app) signFor(res *headgatev1.WeighLanesResponse, p rollout.Policy, what
 // startEmergency shows the lanes and asks, before an emergency's start.
 func (a *app) startEmergency(ctx context.Context, c *client, f *tradeFlags, req *headgatev1.StartRolloutRequest, p rollout.Policy) error {
 	req.Trade = &f.trade
-	res, err := a.weigh(ctx, c, req.Product, f, req.PolicyJson, req.Policy)
+	doc, ref := req.PolicyJson, req.Policy
+	if req.Case != "" || req.Exploited { // the policy may name another
+		planned, err := a.plan(ctx, c, req)
+		if err != nil {
+			return err
+		}
+		if p, err = rollout.ParsePolicy([]byte(planned.GetPolicyJson())); err != nil {
+			return err
+		}
+		doc, ref = planned.GetPolicyJson(), ""
+		if planned.GetExploited() != "" {
+			a.say("%s is an emergency: %s.", req.Case, planned.GetExploited())
+		}
+	}
+	res, err := a.weigh(ctx, c, req.Product, f, doc, ref)
 	if err != nil {
 		return err
 	}
@@ -138,7 +154,7 @@ observed stays evidence, so that the rollout must go by a budget already.`,
 			if err := a.signFor(res, p, rolloutID(id)+" will go on"); err != nil {
 				return err
 			}
-			return a.switchLane(cmd.Context(), c, &headgatev1.SwitchLaneRequest{Id: id, PolicyJson: start.PolicyJson, Policy: start.Policy, Trade: &f.trade, Why: why, Exploited: f.exploited})
+			return a.switchLane(cmd.Context(), c, &headgatev1.SwitchLaneRequest{Id: id, PolicyJson: start.PolicyJson, Policy: start.Policy, Trade: &f.trade, Why: why, Exploited: f.exploited, Case: f.kase})
 		},
 	}
 	c.Flags().StringVar(&policy, "policy", "emergency", "a preset, an applied `policy` as NAME or NAME@REVISION, or a JSON file")
@@ -163,6 +179,9 @@ func laneText(c rollout.Choice) string {
 	text := fmt.Sprintf("%s, signed by %s", c.Taken.Lane, strings.Join(c.Signed, " and "))
 	if c.By != "" {
 		text += ", chosen by policy " + c.By
+	}
+	if c.Why != "" {
+		text += ": " + c.Why
 	}
 	if c.Fleet > 0 {
 		text += fmt.Sprintf("; J %.4g at a hazard of %g an hour and a bad release in %g", c.Taken.Total, c.Trade.Hazard, c.Trade.Bad)

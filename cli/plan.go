@@ -91,5 +91,16 @@ func (a *app) confirmStart(ctx context.Context, c *client, req *headgatev1.Start
 	if err != nil {
 		return err
 	}
-	return a.confirm("%s %s will go out by policy %q: %s.%s", req.Product, req.Version, cmp.Or(req.Policy, p.Name), policyText(p), planText(planned))
+	name, lane := cmp.Or(req.Policy, p.Name), ""
+	if planned.GetExploited() != "" {
+		lane = fmt.Sprintf(" %s is an emergency: %s.", req.Case, planned.GetExploited())
+		if planned.GetPolicy() == p.Name {
+			lane += fmt.Sprintf(" Policy %q names no lane for one, and is taken as it is; with --exploit-hazard and --regression-probability the lanes are weighed.", p.Name)
+		} else if p, err = rollout.ParsePolicy([]byte(planned.GetPolicyJson())); err != nil {
+			return err
+		} else {
+			name = p.Name
+		}
+	}
+	return a.confirm("%s %s will go out by policy %q: %s.%s%s", req.Product, req.Version, name, policyText(p), lane, planText(planned))
 }

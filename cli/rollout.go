@@ -105,7 +105,7 @@ for each lane, and recorded with who signed.
 			if err != nil {
 				return err
 			}
-			req.Exploited = f.exploited
+			req.Exploited, req.Case = f.exploited, f.kase
 			if dryRun {
 				planned, err := a.plan(cmd.Context(), c, req)
 				if err != nil {

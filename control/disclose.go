@@ -21,6 +21,7 @@ const discloseBatch = 500
 type Disclosures interface {
 	ListCases(ctx context.Context, v store.Viewer, q store.CaseQuery, now time.Time) ([]store.Case, error)
 	CommitFacts(ctx context.Context, v store.Viewer, id, revision int64, drafts []psirt.Fact, now time.Time, inTx store.InTx) (store.Case, error)
+	Lanes
 }
 
 // Discloser opens the rungs of each open case as its ladder says: it measures how
@@ -33,8 +34,6 @@ type Discloser struct {
 	Every   time.Duration
 	Now     func() time.Time
 	Log     *slog.Logger
-	// Opened, if set, is told of each case whose rung was opened, once committed.
-	Opened func(ctx context.Context, c store.Case, d advisory.Decision)
 }
 
 // Run discloses until ctx ends.
@@ -79,15 +78,21 @@ func (d *Discloser) look(ctx context.Context, c store.Case) error {
 		return fmt.Errorf("decide disclosure: %w", err)
 	}
 	facts, err := d.facts(c, advisory.Recorded{Snapshot: s, Decision: decision}, now)
-	if err != nil || len(facts) == 0 {
+	if err != nil {
 		return err
 	}
-	after, err := d.Cases.CommitFacts(ctx, d.As, c.ID, c.Revision, facts, now, nil)
-	if err != nil {
-		return fmt.Errorf("commit disclosure: %w", err)
+	if decision.Emergency {
+		more, err := askLanes(ctx, d.Cases, c, now)
+		if err != nil {
+			return err
+		}
+		facts = append(facts, more...)
 	}
-	if len(decision.Opened) > 0 && d.Opened != nil {
-		d.Opened(ctx, after, decision)
+	if len(facts) == 0 {
+		return nil
+	}
+	if _, err := d.Cases.CommitFacts(ctx, d.As, c.ID, c.Revision, facts, now, nil); err != nil {
+		return fmt.Errorf("commit disclosure: %w", err)
 	}
 	return nil
 }

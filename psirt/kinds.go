@@ -54,6 +54,7 @@ var kinds = map[Kind]func() Body{
 	"control.added":     func() Body { return &ControlAdded{} },
 	"evidence.attached": func() Body { return &EvidenceAttached{} },
 	"rollout.bound":     func() Body { return &RolloutBound{} },
+	"lane.asked":        func() Body { return &LaneAsked{} },
 
 	"affected.set":       func() Body { return &AffectedSet{} },
 	"affected.frozen":    func() Body { return &AffectedFrozen{} },

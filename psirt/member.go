@@ -28,7 +28,7 @@ type Member struct {
 func (m Member) outside() bool { return !strings.HasPrefix(m.Principal, "operator:") }
 
 // engineOnly are the kinds that are measured or decided, never typed in.
-var engineOnly = []Kind{"fix.deployed", "affected.frozen", "rung.opened", "notice.wave", "page.escalated", "correction.checked"}
+var engineOnly = []Kind{"fix.deployed", "affected.frozen", "rung.opened", "notice.wave", "page.escalated", "correction.checked", "lane.asked"}
 
 // leadOnly are the kinds that change who may know.
 var leadOnly = []Kind{"member.added", "member.removed", "case.sealed", "case.unsealed", "case.closed", "case.reopened", "ladder.set", "ladder.override"}

@@ -13,12 +13,13 @@ type Work struct {
 	Opaque   []FixBound         `json:"opaque,omitempty"` // fixes that people found to give nothing away
 	Evidence []EvidenceAttached `json:"evidence,omitempty"`
 	Rollouts []int64            `json:"rollouts,omitempty"`
+	Lanes    []Lane             `json:"lanes,omitempty"`
 	Started  FactTime           `json:"started"` // of the first rollout
 }
 
 func (w Work) clone() Work {
 	w.Searches, w.Controls, w.Fixes = slices.Clone(w.Searches), slices.Clone(w.Controls), slices.Clone(w.Fixes)
-	w.Evidence, w.Rollouts, w.Opaque = slices.Clone(w.Evidence), slices.Clone(w.Rollouts), slices.Clone(w.Opaque)
+	w.Evidence, w.Rollouts, w.Opaque, w.Lanes = slices.Clone(w.Evidence), slices.Clone(w.Rollouts), slices.Clone(w.Opaque), slices.Clone(w.Lanes)
 	return w
 }
 
@@ -223,6 +224,10 @@ func (b *EvidenceAttached) apply(c *Case, _ Fact) error {
 // RolloutBound binds a rollout to the case.
 type RolloutBound struct {
 	Rollout int64 `json:"rollout"` // 17 of R-17
+	// Lane is the emergency's policy that it goes by, and Why it does; empty if it does
+	// not.
+	Lane string `json:"lane,omitempty"`
+	Why  string `json:"why,omitempty"`
 }
 
 // Kind implements Body.
@@ -232,16 +237,24 @@ func (b *RolloutBound) check() error {
 	if b.Rollout < 1 {
 		return invalid("rollout: %d", b.Rollout)
 	}
-	return nil
+	return first(optionalLine("lane", b.Lane), optionalLine("why", b.Why))
 }
 
 func (b *RolloutBound) apply(c *Case, f Fact) error {
-	switch {
-	case !c.State.Has(FixReady):
+	if !c.State.Has(FixReady) {
 		return illegal("no fix is ready")
-	case slices.Contains(c.Work.Rollouts, b.Rollout):
+	}
+	if b.Lane != "" {
+		l, err := c.Work.lane(b.Rollout)
+		if err != nil {
+			return err
+		}
+		l.Taken, l.Why = b.Lane, b.Why
+	}
+	if slices.Contains(c.Work.Rollouts, b.Rollout) {
 		return nil
-	case len(c.Work.Rollouts) >= MaxList:
+	}
+	if len(c.Work.Rollouts) >= MaxList {
 		return illegal("%d rollouts already", MaxList)
 	}
 	c.Work.Rollouts = append(c.Work.Rollouts, b.Rollout)

@@ -86,7 +86,12 @@ func workWords(body psirt.Body) string {
 	case *psirt.EvidenceAttached:
 		return "evidence attached: " + b.Predicate
 	case *psirt.RolloutBound:
+		if b.Lane != "" {
+			return fmt.Sprintf("rollout R-%d brings the fix, in the emergency lane %s: %s", b.Rollout, b.Lane, b.Why)
+		}
 		return fmt.Sprintf("rollout R-%d brings the fix", b.Rollout)
+	case *psirt.LaneAsked:
+		return fmt.Sprintf("people are asked to switch R-%d to the emergency lane: %s", b.Rollout, b.Why)
 	case *psirt.AffectedFrozen:
 		return fmt.Sprintf("affected: %d resources of %d tenants", b.Resources, b.Tenants)
 	case *psirt.FixMeasured:

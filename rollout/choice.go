@@ -21,6 +21,8 @@ type Choice struct {
 	// second one, if one did.
 	Signed []string `json:"signed"`
 	By     string   `json:"by,omitempty"`
+	// Why is what a case says of it, in words that name no case.
+	Why string `json:"why,omitempty"`
 }
 
 // maxRisk bounds costs: they are relative, in any one unit.

@@ -7,6 +7,7 @@ import (
 	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
 	"github.com/headgate/headgate/fleet"
 	"github.com/headgate/headgate/rollout"
+	"github.com/headgate/headgate/store"
 )
 
 // cover chooses who covers the fleet of a product under a policy. The choice
@@ -32,13 +33,20 @@ func (s *Server) cover(ctx context.Context, product, version string, p rollout.P
 }
 
 // planned is what a start by a policy would do to the fleet as it is now.
-func (s *Server) planned(p rollout.Policy, r fleet.Reach, fit int64) *headgatev1.RolloutPlan {
-	out := &headgatev1.RolloutPlan{Fit: fit, Coverage: coverageOut(r)}
+func (s *Server) planned(p rollout.Policy, r fleet.Reach, fit int64, of *store.CaseOf) (*headgatev1.RolloutPlan, error) {
+	doc, err := p.Document()
+	if err != nil {
+		return nil, err
+	}
+	out := &headgatev1.RolloutPlan{Fit: fit, Coverage: coverageOut(r), Policy: p.Name, PolicyJson: string(doc)}
+	if of != nil {
+		out.Exploited = of.Why
+	}
 	if b := p.Budget; b != nil && fit > 0 {
 		out.Ladder, out.GatesLimit = b.Ladder(fit), b.GatesLimit(fit)
 		out.Gates = rollout.Gates(out.Ladder)
 	}
-	return out
+	return out, nil
 }
 
 func coverageOut(r fleet.Reach) *headgatev1.Coverage {

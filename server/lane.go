@@ -40,17 +40,15 @@ func (s *Server) lanePolicy(ctx context.Context, name string) (p rollout.Policy,
 
 // startLane is the policy that a rollout starts by and, in an emergency, the choice
 // that is recorded with it.
-func (s *Server) startLane(ctx context.Context, m *headgatev1.StartRolloutRequest) (p rollout.Policy, revision int64, choice *rollout.Choice, err error) {
+func (s *Server) startLane(ctx context.Context, m *headgatev1.StartRolloutRequest, of *store.CaseOf) (p rollout.Policy, revision int64, choice *rollout.Choice, err error) {
 	if p, revision, err = s.startPolicy(ctx, m); err != nil {
 		return p, 0, nil, err
 	}
-	by := ""
-	if e := p.Emergency; m.Exploited && e != nil && e.Lane != "" {
-		by = p.Name
-		if p, revision, err = s.lanePolicy(ctx, e.Lane); err != nil {
-			return p, 0, nil, fmt.Errorf("policy %q: emergency.lane: %w", by, err)
-		}
-		if err := p.CheckLane(); err != nil {
+	by, why := "", laneWords(m.Exploited || of != nil && of.Why != "")
+	if why != "" {
+		// Without a case that says so the policy that nobody asked for names no lane.
+		asked := of == nil || m.Policy != "" || m.PolicyJson != ""
+		if p, revision, by, err = s.emergencyLane(ctx, p, revision, asked); err != nil {
 			return p, 0, nil, err
 		}
 	}
@@ -58,10 +56,10 @@ func (s *Server) startLane(ctx context.Context, m *headgatev1.StartRolloutReques
 		if by == "" {
 			return p, revision, nil, nil
 		}
-		return p, revision, &rollout.Choice{Taken: rollout.Cost{Lane: p.Name}, Signed: []string{from(ctx).Name}, By: by}, nil
+		return p, revision, &rollout.Choice{Taken: rollout.Cost{Lane: p.Name}, Signed: []string{from(ctx).Name}, By: by, Why: why}, nil
 	}
 	got, err := s.choose(ctx, m.Product, tradeIn(m.Trade), p)
-	got.By = by
+	got.By, got.Why = by, why
 	return p, revision, &got, err
 }
 
@@ -190,11 +188,20 @@ func (s rolloutService) SwitchLane(ctx context.Context, req *connect.Request[hea
 	if err != nil {
 		return nil, err
 	}
-	w := store.LaneSwitch{Rollout: m.Id, Policy: p, PolicyRevision: revision, Choice: choice, Operator: from(ctx).Name, Why: m.Why}
+	of, err := s.ofCase(ctx, m.Case, now.Product, now.Version)
+	if err != nil {
+		return nil, err
+	}
+	if of != nil && of.Why == "" {
+		return nil, fmt.Errorf("%s: it says of no attack and no listing as exploited: %w", m.Case, store.ErrState)
+	}
+	w := store.LaneSwitch{Rollout: m.Id, Policy: p, PolicyRevision: revision, Choice: choice, Operator: from(ctx).Name, Why: m.Why, For: of}
 	if w.Exploited, err = s.namesLane(ctx, now.Policy, p); err != nil {
 		return nil, err
 	}
-	if w.Exploited = w.Exploited && m.Exploited; w.Exploited {
+	exploited := m.Exploited || of != nil
+	w.Choice.Why = laneWords(exploited)
+	if w.Exploited = w.Exploited && exploited; w.Exploited {
 		w.Choice.By = now.Policy.Name
 	}
 	r, done, err := s.store.SwitchLane(ctx, w, s.cfg.Now().UTC().Truncate(time.Microsecond), s.jobs.EnqueuePublish)

@@ -42,7 +42,11 @@ func (s rolloutService) StartRollout(ctx context.Context, req *connect.Request[h
 	if len(m.RequestId) > maxRequestID {
 		return nil, invalid(fmt.Errorf("request_id: %d bytes, limit %d", len(m.RequestId), maxRequestID))
 	}
-	policy, revision, choice, err := s.startLane(ctx, m)
+	of, err := s.ofCase(ctx, m.Case, m.Product, m.Version)
+	if err != nil {
+		return nil, err
+	}
+	policy, revision, choice, err := s.startLane(ctx, m, of)
 	if err != nil {
 		return nil, err
 	}
@@ -54,14 +58,17 @@ func (s rolloutService) StartRollout(ctx context.Context, req *connect.Request[h
 	if err != nil {
 		return nil, err
 	}
-	plan := s.planned(policy, reach, fit)
+	plan, err := s.planned(policy, reach, fit, of)
+	if err != nil {
+		return nil, err
+	}
 	if m.DryRun {
 		return connect.NewResponse(&headgatev1.StartRolloutResponse{Plan: plan}), nil
 	}
 	seed := make([]byte, seedBytes)
 	rand.Read(seed) // never fails: it aborts the program instead
 	r, err := s.store.StartRollout(ctx, store.Start{
-		RequestID: m.RequestId, Product: m.Product, Version: m.Version, Policy: policy, PolicyRevision: revision, Choice: choice, Seed: seed, Actor: from(ctx).actor(), Coverage: reach, Looked: looked,
+		RequestID: m.RequestId, Product: m.Product, Version: m.Version, Policy: policy, PolicyRevision: revision, Choice: choice, Seed: seed, Actor: from(ctx).actor(), Coverage: reach, Looked: looked, For: of,
 	}, s.cfg.Now(), s.jobs.EnqueuePublish)
 	if err != nil {
 		return nil, err // it says what it was of

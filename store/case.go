@@ -170,33 +170,38 @@ func (c conn) members(ctx context.Context, subject int64) (out []psirt.Member, e
 // nothing is written, with its commitments in the ledger and what inTx does.
 func (s *Store) CommitFacts(ctx context.Context, v Viewer, id, revision int64, drafts []psirt.Fact, now time.Time, inTx InTx) (out Case, err error) {
 	err = s.inWrite(ctx, "change case", func(c conn) error {
-		m, err := c.mayCase(ctx, v, id)
-		if err != nil {
-			return err
-		}
-		if revision != AnyRevision && revision != m.revision {
-			return fmt.Errorf("case is at revision %d, not %d: %w", m.revision, revision, ErrConflict)
-		}
-		if slices.ContainsFunc(drafts, func(f psirt.Fact) bool { return f.Kind == "report.linked" }) {
-			return fmt.Errorf("fact report.linked: stands in case and report, and is written by linking: %w", psirt.ErrForbidden)
-		}
-		kase, all, err := c.extend(ctx, v, m, id, drafts, now)
-		if err != nil {
-			return m.hush(all, err)
-		}
-		var p pending
-		if err := c.keepCase(ctx, &p, id, kase, all[m.revision:]); err != nil {
-			return err
-		}
-		if err := p.write(ctx, c, now); err != nil {
-			return err
-		}
-		if out, err = m.view(id, kase, all); err != nil {
+		if out, err = c.commitFacts(ctx, v, id, revision, drafts, now); err != nil {
 			return err
 		}
 		return c.run(inTx)
 	})
 	return out, err
+}
+
+// commitFacts is CommitFacts in a transaction.
+func (c conn) commitFacts(ctx context.Context, v Viewer, id, revision int64, drafts []psirt.Fact, now time.Time) (Case, error) {
+	m, err := c.mayCase(ctx, v, id)
+	if err != nil {
+		return Case{}, err
+	}
+	if revision != AnyRevision && revision != m.revision {
+		return Case{}, fmt.Errorf("case is at revision %d, not %d: %w", m.revision, revision, ErrConflict)
+	}
+	if slices.ContainsFunc(drafts, func(f psirt.Fact) bool { return f.Kind == "report.linked" }) {
+		return Case{}, fmt.Errorf("fact report.linked: stands in case and report, and is written by linking: %w", psirt.ErrForbidden)
+	}
+	kase, all, err := c.extend(ctx, v, m, id, drafts, now)
+	if err != nil {
+		return Case{}, m.hush(all, err)
+	}
+	var p pending
+	if err := c.keepCase(ctx, &p, id, kase, all[m.revision:]); err != nil {
+		return Case{}, err
+	}
+	if err := p.write(ctx, c, now); err != nil {
+		return Case{}, err
+	}
+	return m.view(id, kase, all)
 }
 
 // hush takes the reason out of a refusal that may speak of facts which the viewer

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/ledger"
+	"github.com/headgate/headgate/psirt"
 	"github.com/headgate/headgate/rollout"
 )
 
@@ -20,6 +21,31 @@ type LaneSwitch struct {
 	Operator       string         // who
 	Why            string
 	Exploited      bool // rollout.Switch
+	For            *CaseOf
+}
+
+// CaseOf is the case whose fix a rollout brings, and who says so.
+type CaseOf struct {
+	Viewer Viewer
+	Case   int64
+	Why    string // the case is an emergency; empty if it is none
+}
+
+// bindRollout records in a case that a rollout brings its fix, and by which lane.
+func (c conn) bindRollout(ctx context.Context, of *CaseOf, id int64, choice *rollout.Choice, now time.Time) error {
+	if of == nil {
+		return nil
+	}
+	b := &psirt.RolloutBound{Rollout: id}
+	if choice != nil {
+		b.Lane, b.Why = choice.Taken.Lane, of.Why
+	}
+	f, err := psirt.Draft(b, time.Time{}, "")
+	if err != nil {
+		return err
+	}
+	_, err = c.commitFacts(ctx, of.Viewer, of.Case, AnyRevision, []psirt.Fact{f}, now)
+	return err
 }
 
 // SwitchLane carries a wish to switch out, or notes it, as rollout.Switch has it;
@@ -42,6 +68,9 @@ func (s *Store) SwitchLane(ctx context.Context, w LaneSwitch, now time.Time, inT
 		if !done {
 			ro.LaneAskedBy = w.Operator
 			return c.askLane(ctx, ro, w, now)
+		}
+		if err := c.bindRollout(ctx, w.For, ro.ID, &w.Choice, now); err != nil {
+			return err
 		}
 		return c.switchLane(ctx, &ro, w, now, inTx)
 	})

@@ -76,6 +76,7 @@ type Start struct {
 	Coverage fleet.Reach // who was chosen for coverage
 	// Looked are the embargoed cases that the caller compared the release with.
 	Looked []EmbargoedFix
+	For    *CaseOf
 }
 
 // StartRollout starts a rollout of a listed release; a repeat with the same
@@ -125,6 +126,9 @@ func (c conn) start(ctx context.Context, st Start, now time.Time, inTx InTx) (Ro
 		return Rollout{}, err
 	}
 	if err := c.startLane(ctx, id, st, now); err != nil {
+		return Rollout{}, err
+	}
+	if err := c.bindRollout(ctx, st.For, id, st.Choice, now); err != nil {
 		return Rollout{}, err
 	}
 	if err := c.withhold(ctx, psirt.FixBound{Product: st.Product, Version: st.Version}, now); err != nil {

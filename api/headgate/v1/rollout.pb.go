@@ -557,11 +557,12 @@ type RolloutPlan struct {
 	// How many gates any policy needs that keeps the same budget.
 	GatesLimit int64     `protobuf:"varint,4,opt,name=gates_limit,json=gatesLimit,proto3" json:"gates_limit,omitempty"`
 	Coverage   *Coverage `protobuf:"bytes,5,opt,name=coverage,proto3" json:"coverage,omitempty"`
-	// The policy that it would start by: with a case that is exploited, perhaps another
-	// than was asked for; and then why.
-	Policy        string `protobuf:"bytes,6,opt,name=policy,proto3" json:"policy,omitempty"`
-	PolicyJson    string `protobuf:"bytes,7,opt,name=policy_json,json=policyJson,proto3" json:"policy_json,omitempty"`
-	Emergency     string `protobuf:"bytes,8,opt,name=emergency,proto3" json:"emergency,omitempty"`
+	// The policy that it would start by, as a name and in JSON: with a case that is
+	// exploited perhaps another than was asked for.
+	Policy     string `protobuf:"bytes,6,opt,name=policy,proto3" json:"policy,omitempty"`
+	PolicyJson string `protobuf:"bytes,7,opt,name=policy_json,json=policyJson,proto3" json:"policy_json,omitempty"`
+	// Why the case says that the hole is exploited; empty if it does not.
+	Exploited     string `protobuf:"bytes,8,opt,name=exploited,proto3" json:"exploited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -645,9 +646,9 @@ func (x *RolloutPlan) GetPolicyJson() string {
 	return ""
 }
 
-func (x *RolloutPlan) GetEmergency() string {
+func (x *RolloutPlan) GetExploited() string {
 	if x != nil {
-		return x.Emergency
+		return x.Exploited
 	}
 	return ""
 }
@@ -2150,7 +2151,7 @@ const file_headgate_v1_rollout_proto_rawDesc = "" +
 	"\x06policy\x18\x06 \x01(\tR\x06policy\x12\x1f\n" +
 	"\vpolicy_json\x18\a \x01(\tR\n" +
 	"policyJson\x12\x1c\n" +
-	"\temergency\x18\b \x01(\tR\temergency\"\xba\x01\n" +
+	"\texploited\x18\b \x01(\tR\texploited\"\xba\x01\n" +
 	"\rHaltedSegment\x12\x18\n" +
 	"\asegment\x18\x01 \x01(\tR\asegment\x12>\n" +
 	"\x06labels\x18\x02 \x03(\v2&.headgate.v1.HaltedSegment.LabelsEntryR\x06labels\x12\x14\n" +
