@@ -64,13 +64,14 @@ func child(text string) int {
 	return 0
 }
 
-// spawn starts a server process and waits for its address.
-func spawn(t *testing.T, cfg Config) (*exec.Cmd, string) {
+// spawn starts a server process, with more in its environment, and waits for its
+// address.
+func spawn(t *testing.T, cfg Config, env ...string) (*exec.Cmd, string) {
 	t.Helper()
 	b, err := json.Marshal(cfg)
 	check(t, err)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+string(b))
+	cmd.Env = append(append(os.Environ(), childEnv+"="+string(b)), env...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	check(t, err)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,15 +28,17 @@ import (
 // hooks is a webhook receiver that gives trouble, and remembers what it took.
 type hooks struct {
 	*httptest.Server
-	mu    sync.Mutex          // guards what follows
-	seen  map[string]int      // requests by webhook-id
-	taken map[string][]string // webhook-ids that were answered with 200, by path
-	down  bool
+	mu      sync.Mutex          // guards what follows
+	seen    map[string]int      // requests by webhook-id
+	taken   map[string][]string // webhook-ids that were answered with 200, by path
+	trouble func(http.ResponseWriter, *http.Request) bool
+	check   func(body []byte, r *http.Request) // nil: nothing is checked
 }
 
 func newHooks(t *testing.T) (*hooks, string) {
 	t.Helper()
 	h := &hooks{seen: map[string]int{}, taken: map[string][]string{}}
+	h.trouble = h.losesFirst
 	h.Server = httptest.NewTLSServer(h)
 	t.Cleanup(h.Close)
 	file := filepath.Join(t.TempDir(), "ca.pem")
@@ -46,24 +49,32 @@ func newHooks(t *testing.T) (*hooks, string) {
 	return h, file
 }
 
-// ServeHTTP takes each message at its third request: the first gets no answer
-// although it was read, the second is refused for now.
+// ServeHTTP takes a message unless there is trouble.
 func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	_, _ = io.Copy(io.Discard, r.Body)
+	body, _ := io.ReadAll(r.Body)
 	id := r.Header.Get("webhook-id")
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seen[id]++
-	switch {
-	case h.down:
-		w.WriteHeader(http.StatusServiceUnavailable)
-	case h.seen[id] == 1:
-		panic(http.ErrAbortHandler)
-	case h.seen[id] == 2:
-		w.WriteHeader(http.StatusTooManyRequests)
-	default:
+	if h.check != nil {
+		h.check(body, r)
+	}
+	if !h.trouble(w, r) {
 		h.taken[r.URL.Path] = append(h.taken[r.URL.Path], id)
 	}
+}
+
+// losesFirst has each message taken at its third request: the first gets no answer
+// although it was read, the second is refused for now.
+func (h *hooks) losesFirst(w http.ResponseWriter, r *http.Request) bool {
+	switch h.seen[r.Header.Get("webhook-id")] {
+	case 1:
+		panic(http.ErrAbortHandler)
+	case 2:
+		w.WriteHeader(http.StatusTooManyRequests)
+		return true
+	}
+	return false
 }
 
 func (h *hooks) count() (n int) {
@@ -80,26 +91,45 @@ func (h *hooks) count() (n int) {
 type noticeWorld struct {
 	*testing.T
 	cfg   Config
-	mx    *eximtest.Server
+	mx    *eximtest.Server // nil: no mail
 	hooks *hooks
 	mail  []string // addresses that must be reached
+	never []string // addresses that the mail server refuses for good
 	paths []string // of webhooks
+	// sayClock, if set, is told how far a server's clock is ahead before it starts.
+	sayClock func(ahead time.Duration)
 }
 
 const recipients = 24
 
+// webhookSecret is throw-away.
+var webhookSecret = []byte(strings.Repeat("k", 32))
+
 func newNoticeWorld(t *testing.T, database string, o eximtest.Options) *noticeWorld {
-	w := &noticeWorld{T: t, mx: eximtest.Start(t, o), cfg: testConfig(t)}
+	w := newHookWorld(t)
+	w.mx = eximtest.Start(t, o)
+	w.cfg.Database = database
+	// A whole message's answer is waited for ten times as long: not as long as a slow
+	// one takes.
+	w.cfg.Mail = &MailConfig{Host: "127.0.0.1", Port: w.mx.Port, From: "notices@psirt.example", TLS: "none", Timeout: span.Duration(500 * time.Millisecond)}
+	return w
+}
+
+// newHookWorld is a world with webhooks alone.
+func newHookWorld(t *testing.T) *noticeWorld {
+	w := &noticeWorld{T: t, cfg: testConfig(t)}
 	var ca string
 	w.hooks, ca = newHooks(t)
-	w.cfg.Database = database
-	w.cfg.Mail = &MailConfig{Host: "127.0.0.1", Port: w.mx.Port, From: "notices@psirt.example", TLS: "none", Timeout: span.Duration(5 * time.Second)}
 	w.cfg.Webhooks = WebhookConfig{Allow: []string{"127.0.0.0/8"}, CAFile: ca}
 	return w
 }
 
-// tell adds tenants and tells them all: a quarter's mail is put off while the
-// mail server is down, and every third has a webhook as well.
+// troubles are what the mail server does with addresses that begin so, while it is
+// down; the last two never get better.
+var troubles = map[int]string{0: "later.", 1: "datalater.", 2: "slow.", 4: "later.", 8: "datalater.", 10: "no.", 11: "datano.", 14: "slow."}
+
+// tell adds tenants and tells them all: some mail has trouble while the mail server
+// is down, and every third tenant has a webhook as well.
 func (w *noticeWorld) tell() {
 	w.Helper()
 	s := startServer(w.T, w.cfg)
@@ -110,13 +140,17 @@ func (w *noticeWorld) tell() {
 		name := fmt.Sprintf("t%02d", i)
 		_, err := db.AddTenant(ctx, name, ann.Actor, now)
 		check(w, err)
-		k := store.Contact{Tenant: name, Language: notify.English, Email: name + "@mail.example"}
-		if i%4 == 0 {
-			k.Email = "later." + k.Email
+		k := store.Contact{Tenant: name, Language: notify.English}
+		if w.mx != nil {
+			k.Email = troubles[i] + name + "@mail.example"
+			if strings.Contains(troubles[i], "no.") {
+				w.never = append(w.never, k.Email)
+			} else {
+				w.mail = append(w.mail, k.Email)
+			}
 		}
-		w.mail = append(w.mail, k.Email)
 		if i%3 == 0 {
-			k.Webhook, k.Secret = w.hooks.URL+"/"+name, []byte(strings.Repeat("k", 32))
+			k.Webhook, k.Secret = w.hooks.URL+"/"+name, webhookSecret
 			w.paths = append(w.paths, "/"+name)
 		}
 		_, err = db.SetContact(ctx, ann, k, now)
@@ -131,7 +165,9 @@ func (w *noticeWorld) tell() {
 	check(w, err)
 	audience, err := notify.NewAudience(matches)
 	check(w, err)
-	w.mx.Down(w.T)
+	if w.mx != nil {
+		w.mx.Down(w.T)
+	}
 	w.stop(s)
 	// Nobody sends while the wave is queued: the killed processes have all of it.
 	db, err = store.Open(ctx, w.dsn(), startLog(w.T))
@@ -160,9 +196,8 @@ func (w *noticeWorld) dsn() string {
 // it has made so many attempts, or has nothing more to do just now.
 func (w *noticeWorld) killOnce(ahead time.Duration, attempts int) {
 	w.Helper()
-	w.Setenv(clockEnv, ahead.String())
 	before := w.attempts()
-	cmd, _ := spawn(w.T, w.cfg)
+	cmd, _ := spawn(w.T, w.cfg, clockEnv+"="+ahead.String())
 	defer func(cmd *exec.Cmd) { _ = cmd.Wait() }(cmd)
 	for deadline := time.Now().Add(3 * time.Second); w.attempts()-before < attempts && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
@@ -172,6 +207,9 @@ func (w *noticeWorld) killOnce(ahead time.Duration, attempts int) {
 
 // attempts is how many messages and requests the receivers have seen.
 func (w *noticeWorld) attempts() int {
+	if w.mx == nil {
+		return w.hooks.count()
+	}
 	return w.hooks.count() + strings.Count(w.mx.Log(), " <= notices@") + strings.Count(w.mx.Log(), "rejected")
 }
 
@@ -184,8 +222,10 @@ func (w *noticeWorld) finish(ahead time.Duration) map[string]store.Attempt {
 	engine := store.Engine("test")
 	var last map[string]store.Attempt
 	for {
-		w.Setenv(clockEnv, ahead.String())
-		cmd, _ := spawn(w.T, w.cfg)
+		if w.sayClock != nil {
+			w.sayClock(ahead)
+		}
+		cmd, _ := spawn(w.T, w.cfg, clockEnv+"="+ahead.String())
 		open := 1
 		for deadline := time.Now().Add(4 * time.Second); open > 0 && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 			last, open = w.ledgerOf(db, engine)
@@ -227,7 +267,8 @@ func (w *noticeWorld) ledgerOf(db *store.Store, engine store.Viewer) (last map[s
 
 // A notice reaches each recipient exactly once, whatever happens to the server
 // and whatever the receivers answer: kill -9 in the middle of the sending, again
-// and again; a mail server that puts off; webhooks whose answers are lost. A
+// and again; a mail server that puts off (4xx, before or after the message), refuses
+// (5xx) or answers too late; webhooks whose answers are lost. A
 // receiver that tells repeats by their id has each message once. A plain mail
 // server has at most one extra copy for each attempt that the log says is in
 // doubt.
@@ -252,17 +293,22 @@ func tellThroughKills(t *testing.T, database string, drop bool) {
 	doubtful, attempts := map[string]int{}, 0
 	for id, a := range last {
 		attempts += a.Attempt
-		if a.State != notify.Sent {
+		if refused := slices.Contains(w.never, a.Address); refused && (a.State != notify.Failed || a.Code != 550) || !refused && a.State != notify.Sent {
 			t.Errorf("%s to %s ended %s: %s", id, a.Address, a.State, a.Detail)
 		}
 		if a.Channel == notify.Email {
 			doubtful["<"+id+">"] = a.Doubtful
 		}
 	}
-	if want := len(w.mail) + len(w.paths); len(last) != want {
+	if want := len(w.mail) + len(w.never) + len(w.paths); len(last) != want {
 		t.Fatalf("%d messages for %d addresses", len(last), want)
 	}
 	w.checkMail(doubtful, drop)
+	for _, address := range w.never {
+		if got := w.mx.Mail(t, address); len(got) > 0 {
+			t.Errorf("%s was refused, and has %d messages", address, len(got))
+		}
+	}
 	for _, path := range w.paths {
 		ids := map[string]bool{}
 		for _, id := range w.hooks.taken[path] {

@@ -70,7 +70,7 @@ func (c Config) transports() (map[notify.Channel]control.Transport, error) {
 		return nil, fmt.Errorf("configuration: webhooks: ca_file: %w", err)
 	}
 	out := map[notify.Channel]control.Transport{
-		notify.Webhook: webhook.New(webhook.Config{Allow: allow, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}),
+		notify.Webhook: webhook.New(webhook.Config{Allow: allow, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, Now: c.Now}),
 	}
 	if c.Mail == nil {
 		return out, nil

@@ -2,13 +2,18 @@ package webhook
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +56,64 @@ func TestReceiverCanCheckTheSignature(t *testing.T) {
 	})
 	if a := New(Config{Allow: loopback, TLS: tls}).Send(t.Context(), parcel(s.URL), release); a.Outcome != notify.Accepted || failed != nil {
 		t.Errorf("%+v; the receiver says %v", a, failed)
+	}
+}
+
+// The signature is what Standard Webhooks 1.0 says, computed here without any
+// library: HMAC-SHA256 over id, timestamp and body, in base64 behind "v1,".
+func TestTheSignatureIsTheSpecifications(t *testing.T) {
+	var head http.Header
+	var body []byte
+	s, tls := receiver(t, func(_ http.ResponseWriter, r *http.Request) {
+		head = r.Header
+		body, _ = io.ReadAll(r.Body)
+	})
+	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	a := New(Config{Allow: loopback, TLS: tls, Now: func() time.Time { return at }}).Send(t.Context(), parcel(s.URL), release)
+	if a.Outcome != notify.Accepted {
+		t.Fatalf("%+v", a)
+	}
+	mac := hmac.New(sha256.New, secret)
+	fmt.Fprintf(mac, "m-1.%d.%s", at.Unix(), `{"type":"notice.notice"}`)
+	want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	if head.Get("webhook-signature") != want || head.Get("webhook-timestamp") != strconv.FormatInt(at.Unix(), 10) || string(body) != `{"type":"notice.notice"}` {
+		t.Errorf("signed %s at %s over %s; want %s", head.Get("webhook-signature"), head.Get("webhook-timestamp"), body, want)
+	}
+}
+
+// Who catches a request cannot use it: a receiver refuses it after five minutes,
+// with another body, another id or another time. A repeat of ours is signed anew and
+// keeps its id.
+func TestACaughtRequestIsOfNoUse(t *testing.T) {
+	wh, err := standardwebhooks.NewWebhookRaw(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var caught []http.Header
+	s, tls := receiver(t, func(_ http.ResponseWriter, r *http.Request) { caught = append(caught, r.Header.Clone()) })
+	ago := time.Duration(0)
+	sender := New(Config{Allow: loopback, TLS: tls, Now: func() time.Time { return time.Now().Add(-ago) }})
+	for _, ago = range []time.Duration{0, 4 * time.Minute, 6 * time.Minute, -6 * time.Minute, 24 * time.Hour} {
+		sender.Send(t.Context(), parcel(s.URL), release)
+	}
+	body := parcel("").Payload
+	for i, want := range []error{nil, nil, standardwebhooks.ErrMessageTooOld, standardwebhooks.ErrMessageTooNew, standardwebhooks.ErrMessageTooOld} {
+		if err := wh.Verify(body, caught[i]); !errors.Is(err, want) {
+			t.Errorf("request %d: %v, want %v", i, err, want)
+		}
+		if caught[i].Get("webhook-id") != "m-1" {
+			t.Errorf("request %d has id %s", i, caught[i].Get("webhook-id"))
+		}
+	}
+	for _, name := range []string{"webhook-id", "webhook-timestamp"} {
+		other := caught[0].Clone()
+		other.Set(name, strconv.FormatInt(time.Now().Unix()+1, 10))
+		if wh.Verify(body, other) == nil {
+			t.Errorf("another %s is taken", name)
+		}
+	}
+	if wh.Verify([]byte(`{"type":"other"}`), caught[0]) == nil {
+		t.Error("another body is taken")
 	}
 }
 
