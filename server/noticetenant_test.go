@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/mmcdole/gofeed"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -160,6 +161,10 @@ func (w *world) everything(t *testing.T, tenant string, all []store.Notice) stri
 	handler.ServeHTTP(rec, req)
 	if rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), "urn:headgate:notice:") {
 		t.Errorf("feed of %s: %d %s", tenant, rec.Code, rec.Body)
+	}
+	read, err := gofeed.NewParser().ParseString(rec.Body.String())
+	if err != nil || read.FeedType != "atom" || len(read.Items) != 1 || read.Items[0].Title == "" || read.Items[0].Content == "" || read.Items[0].UpdatedParsed == nil {
+		t.Errorf("a reader of the feed of %s reads %v, %v", tenant, read, err)
 	}
 	b.WriteString(rec.Body.String())
 	return b.String()
