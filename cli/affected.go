@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,7 +17,7 @@ import (
 
 func (a *app) affectedCommand() *cobra.Command {
 	return group("affected", "Whom a case concerns: which endpoints, why, since when, and when each was fixed",
-		a.affectedSet(), a.affectedMatch(), a.affectedFreeze(), a.affectedShow(), a.affectedExplain())
+		a.affectedSet(), a.affectedMatch(), a.affectedFreeze(), a.affectedShow(), a.affectedSnapshot(), a.affectedExplain())
 }
 
 // parseRanges reads "NAME vers:..." arguments.
@@ -153,6 +156,47 @@ func (a *app) affectedShow() *cobra.Command {
 	}
 	c.Flags().StringVar(&req.After, "after", "", "only endpoints after this `id`")
 	c.Flags().Int32Var(&req.Limit, "limit", 100, "show at most so many; up to 1000")
+	return c
+}
+
+func (a *app) affectedSnapshot() *cobra.Command {
+	req := headgatev1.GetAffectedSnapshotRequest{}
+	c := &cobra.Command{
+		Use: "snapshot CASE", Short: "Print what was frozen, byte for byte", Args: cobra.ExactArgs(1),
+		Long: `Print what was frozen, byte for byte: its SHA-256 is the hash in the case's fact.
+It is checked before anything is printed. A line is one interval: tenant, endpoint,
+product, what runs, component, version, ranges, why unknown, from, basis, until, end;
+times are microseconds since 1970.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.conn.connect()
+			if err != nil {
+				return err
+			}
+			req.Case = args[0]
+			whole, err := call(cmd.Context(), c.affected.GetAffectedSnapshot, &req)
+			if err != nil {
+				return err
+			}
+			for next := whole.NextOffset; next != 0; {
+				part, err := call(cmd.Context(), c.affected.GetAffectedSnapshot, &headgatev1.GetAffectedSnapshotRequest{Case: args[0], N: whole.Snapshot.GetN(), Offset: next})
+				if err != nil {
+					return err
+				}
+				whole.Text, next = whole.Text+part.Text, part.NextOffset
+			}
+			whole.NextOffset = 0
+			sum := sha256.Sum256([]byte(whole.Text))
+			if hash := hex.EncodeToString(sum[:]); hash != whole.Snapshot.GetHash() {
+				return fmt.Errorf("snapshot %d was frozen with the hash %s, and its text has %s: it is not what was frozen", whole.Snapshot.GetN(), whole.Snapshot.GetHash(), hash)
+			}
+			if a.format == "json" {
+				return writeJSON(a.out, whole)
+			}
+			_, err = io.WriteString(a.out, whole.Text)
+			return err
+		},
+	}
+	c.Flags().Int64Var(&req.N, "n", 0, "which snapshot, from 1; the newest if 0")
 	return c
 }
 

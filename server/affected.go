@@ -1,9 +1,11 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -74,6 +76,44 @@ func (s affectedService) GetAffected(ctx context.Context, req *connect.Request[h
 		out.Snapshots = append(out.Snapshots, snapshotOut(shot))
 	}
 	return connect.NewResponse(out), nil
+}
+
+// snapshotPart is about how much of a snapshot one answer holds, bytes.
+const snapshotPart = 1 << 20
+
+// GetAffectedSnapshot implements AffectedService.
+func (s affectedService) GetAffectedSnapshot(ctx context.Context, req *connect.Request[headgatev1.GetAffectedSnapshotRequest]) (*connect.Response[headgatev1.GetAffectedSnapshotResponse], error) {
+	m := req.Msg
+	id, err := parseCase(m.Case)
+	if err != nil {
+		return nil, err
+	}
+	shot, text, err := s.store.AffectedSnapshotText(ctx, from(ctx).viewer(), id, m.N, s.cfg.Now())
+	if err != nil {
+		return nil, err
+	}
+	if m.Offset < 0 || m.Offset > int64(len(text)) {
+		return nil, invalid(fmt.Errorf("offset: %d; the text has %d bytes", m.Offset, len(text)))
+	}
+	part, next := wholeLines(text, int(m.Offset))
+	return connect.NewResponse(&headgatev1.GetAffectedSnapshotResponse{Snapshot: snapshotOut(shot), Text: strings.ToValidUTF8(string(part), "?"), NextOffset: int64(next)}), nil
+}
+
+// wholeLines is a part of a text from an offset on, and where the next one begins; 0
+// at the end.
+func wholeLines(text []byte, from int) (part []byte, next int) {
+	rest := text[from:]
+	if len(rest) <= snapshotPart {
+		return rest, 0
+	}
+	n := bytes.LastIndexByte(rest[:snapshotPart], '\n') + 1
+	if n == 0 {
+		n = snapshotPart + bytes.IndexByte(rest[snapshotPart:], '\n') + 1
+	}
+	if n == len(rest) {
+		return rest, 0
+	}
+	return rest[:n], from + n
 }
 
 // someOf is which resources to show.

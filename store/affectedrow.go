@@ -1,13 +1,18 @@
 package store
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"io"
+	"slices"
 	"time"
 
 	"github.com/headgate/headgate/fleet"
+	"github.com/headgate/headgate/psirt"
 )
 
 // listIntervals writes intervals as they are now.
@@ -71,6 +76,45 @@ func (c conn) snapshots(ctx context.Context, id int64) (out []AffectedSnapshot, 
 		return err
 	})
 	return out, err
+}
+
+// AffectedSnapshotText reads a snapshot of a case, the newest if n is 0, with its
+// text. It takes a member of the case; a read of a sealed case is recorded.
+func (s *Store) AffectedSnapshotText(ctx context.Context, v Viewer, id, n int64, now time.Time) (out AffectedSnapshot, text []byte, err error) {
+	err = s.inWrite(ctx, "read a snapshot of whom a case concerns", func(c conn) error {
+		w, err := c.affected(ctx, v, id)
+		if err != nil {
+			return err
+		}
+		if !v.engine && v.Scope != ScopeOperator {
+			return fmt.Errorf("a snapshot shows every tenant's part: %w", psirt.ErrForbidden)
+		}
+		all, err := c.snapshots(ctx, id)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(all, func(s AffectedSnapshot) bool { return s.N == n })
+		if n == 0 {
+			i = len(all) - 1
+		}
+		if i < 0 {
+			return fmt.Errorf("snapshot %d of %d: %w", n, len(all), ErrNotFound)
+		}
+		out = all[i]
+		var packed []byte
+		if err := c.row(ctx, `SELECT body FROM affected_snapshot WHERE case_id = $1 AND n = $2`, id, out.N).Scan(&packed); err != nil {
+			return err
+		}
+		z, err := gzip.NewReader(bytes.NewReader(packed))
+		if err == nil {
+			text, err = io.ReadAll(z)
+		}
+		if err != nil {
+			return fmt.Errorf("unpack snapshot %d: %w", out.N, err)
+		}
+		return c.recordRead(ctx, w, v, now, "affected.snapshot")
+	})
+	return out, text, err
 }
 
 var listSeen = &list{head: `SELECT i.endpoint, i.last_seen FROM product p JOIN installation i ON i.product = p.name WHERE i.endpoint IN (`, row: `?`, tail: `)`, pad: true}

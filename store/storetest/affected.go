@@ -1,7 +1,9 @@
 package storetest
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -86,7 +88,23 @@ func affectedStory(t *testing.T, newDSN func(testing.TB) string) {
 	if f := kase.Outcome.Affected; err != nil || f == nil || f.Hash != a.Snapshots[0].Hash || f.Tenants != 1 || f.Resources != 3 {
 		t.Fatalf("the fact says %+v, %v", f, err)
 	}
+	printed := func() string {
+		t.Helper()
+		shot, text, err := s.AffectedSnapshotText(ctx, Ann, id, 0, now)
+		sum := sha256.Sum256(text)
+		if err != nil || shot != a.Snapshots[0] || hex.EncodeToString(sum[:]) != shot.Hash || bytes.Count(text, []byte("\n")) != 3 {
+			t.Fatalf("the snapshot %+v is printed as %q, %v", shot, text, err)
+		}
+		return string(text)
+	}
+	before := printed()
 	followed(t, w, id)
+	if after := printed(); after != before {
+		t.Errorf("what was frozen became %q; it was %q", after, before)
+	}
+	if _, _, err := s.AffectedSnapshotText(ctx, Ann, id, 2, now); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a snapshot that there is not: %v", err)
+	}
 	noTrace(t, s, store.CaseID(id), "1.5.0", "vers:")
 	Healthy(t, s)
 }
@@ -212,7 +230,8 @@ func affectedNeedToKnow(t *testing.T, newDSN func(testing.TB) string) {
 		_, err3 := s.FreezeAffected(ctx, v, id, Start, nil)
 		_, err4 := s.Audience(ctx, v, id, Start)
 		_, err5 := s.Protection(ctx, v, id, Start)
-		for i, err := range []error{err1, err2, err3, err4, err5} {
+		_, _, err6 := s.AffectedSnapshotText(ctx, v, id, 0, Start)
+		for i, err := range []error{err1, err2, err3, err4, err5, err6} {
 			if !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("%s, call %d: %v", v.Actor, i+1, err)
 			}
@@ -233,6 +252,9 @@ func affectedNeedToKnow(t *testing.T, newDSN func(testing.TB) string) {
 	}
 	if _, err := s.FreezeAffected(ctx, mine, id, Start, nil); !errors.Is(err, psirt.ErrForbidden) {
 		t.Errorf("south freezes: %v", err)
+	}
+	if _, _, err := s.AffectedSnapshotText(ctx, mine, id, 0, Start); !errors.Is(err, psirt.ErrForbidden) {
+		t.Errorf("south reads everybody's part: %v", err)
 	}
 	eve := store.Viewer{Actor: "operator:eve", Scope: store.ScopeOperator}
 	if _, err := s.FreezeAffected(ctx, eve, id, Start, nil); !errors.Is(err, psirt.ErrForbidden) {

@@ -42,6 +42,9 @@ doc 4.17.21 >host.cdx.json
 headgate endpoint sbom $ENDPOINT host.cdx.json --yes
 until headgate affected show $CASE | grep '1 attested only'; do sleep 0.5; done
 headgate affected set $CASE --yes "acme/rules npm/<1" && exit 1
+headgate affected show $CASE | grep "$(headgate affected snapshot $CASE | sha256sum | cut -c1-64)"
+headgate affected snapshot $CASE --n 1 -o json | grep lodash
+headgate affected snapshot $CASE --n 7 && exit 1
 headgate case verify $CASE
 headgate token add eve >eve.token
 headgate affected show $CASE --token-file eve.token && exit 1

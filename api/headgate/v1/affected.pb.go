@@ -842,6 +842,132 @@ func (x *GetAffectedResponse) GetResources() []*AffectedResource {
 	return nil
 }
 
+type GetAffectedSnapshotRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Case  string                 `protobuf:"bytes,1,opt,name=case,proto3" json:"case,omitempty"`
+	// Which snapshot, from 1; 0 is the newest.
+	N int64 `protobuf:"varint,2,opt,name=n,proto3" json:"n,omitempty"`
+	// Where to go on: the next_offset of the answer before.
+	Offset        int64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAffectedSnapshotRequest) Reset() {
+	*x = GetAffectedSnapshotRequest{}
+	mi := &file_headgate_v1_affected_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAffectedSnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAffectedSnapshotRequest) ProtoMessage() {}
+
+func (x *GetAffectedSnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_affected_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAffectedSnapshotRequest.ProtoReflect.Descriptor instead.
+func (*GetAffectedSnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_affected_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetAffectedSnapshotRequest) GetCase() string {
+	if x != nil {
+		return x.Case
+	}
+	return ""
+}
+
+func (x *GetAffectedSnapshotRequest) GetN() int64 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *GetAffectedSnapshotRequest) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+type GetAffectedSnapshotResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Snapshot *AffectedSnapshot      `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// Whole lines, about 1 MiB of them: tenant, endpoint, product, what runs,
+	// component, version, ranges, why unknown, from, basis, until and end, with times
+	// in microseconds and text in quotes. All answers together have the hash.
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// 0 at the end.
+	NextOffset    int64 `protobuf:"varint,3,opt,name=next_offset,json=nextOffset,proto3" json:"next_offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAffectedSnapshotResponse) Reset() {
+	*x = GetAffectedSnapshotResponse{}
+	mi := &file_headgate_v1_affected_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAffectedSnapshotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAffectedSnapshotResponse) ProtoMessage() {}
+
+func (x *GetAffectedSnapshotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_affected_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAffectedSnapshotResponse.ProtoReflect.Descriptor instead.
+func (*GetAffectedSnapshotResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_affected_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GetAffectedSnapshotResponse) GetSnapshot() *AffectedSnapshot {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+func (x *GetAffectedSnapshotResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *GetAffectedSnapshotResponse) GetNextOffset() int64 {
+	if x != nil {
+		return x.NextOffset
+	}
+	return 0
+}
+
 type SBOM struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What it is of: a release, or an endpoint ("E-...").
@@ -863,7 +989,7 @@ type SBOM struct {
 
 func (x *SBOM) Reset() {
 	*x = SBOM{}
-	mi := &file_headgate_v1_affected_proto_msgTypes[10]
+	mi := &file_headgate_v1_affected_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +1001,7 @@ func (x *SBOM) String() string {
 func (*SBOM) ProtoMessage() {}
 
 func (x *SBOM) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_affected_proto_msgTypes[10]
+	mi := &file_headgate_v1_affected_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +1014,7 @@ func (x *SBOM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SBOM.ProtoReflect.Descriptor instead.
 func (*SBOM) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_affected_proto_rawDescGZIP(), []int{10}
+	return file_headgate_v1_affected_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SBOM) GetProduct() string {
@@ -967,7 +1093,7 @@ type AttachSBOMRequest struct {
 
 func (x *AttachSBOMRequest) Reset() {
 	*x = AttachSBOMRequest{}
-	mi := &file_headgate_v1_affected_proto_msgTypes[11]
+	mi := &file_headgate_v1_affected_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -979,7 +1105,7 @@ func (x *AttachSBOMRequest) String() string {
 func (*AttachSBOMRequest) ProtoMessage() {}
 
 func (x *AttachSBOMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_affected_proto_msgTypes[11]
+	mi := &file_headgate_v1_affected_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -992,7 +1118,7 @@ func (x *AttachSBOMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachSBOMRequest.ProtoReflect.Descriptor instead.
 func (*AttachSBOMRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_affected_proto_rawDescGZIP(), []int{11}
+	return file_headgate_v1_affected_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AttachSBOMRequest) GetProduct() string {
@@ -1034,7 +1160,7 @@ type AttachSBOMResponse struct {
 
 func (x *AttachSBOMResponse) Reset() {
 	*x = AttachSBOMResponse{}
-	mi := &file_headgate_v1_affected_proto_msgTypes[12]
+	mi := &file_headgate_v1_affected_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1172,7 @@ func (x *AttachSBOMResponse) String() string {
 func (*AttachSBOMResponse) ProtoMessage() {}
 
 func (x *AttachSBOMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_affected_proto_msgTypes[12]
+	mi := &file_headgate_v1_affected_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1185,7 @@ func (x *AttachSBOMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachSBOMResponse.ProtoReflect.Descriptor instead.
 func (*AttachSBOMResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_affected_proto_rawDescGZIP(), []int{12}
+	return file_headgate_v1_affected_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AttachSBOMResponse) GetSbom() *SBOM {
@@ -1088,7 +1214,7 @@ type ListSBOMsRequest struct {
 
 func (x *ListSBOMsRequest) Reset() {
 	*x = ListSBOMsRequest{}
-	mi := &file_headgate_v1_affected_proto_msgTypes[13]
+	mi := &file_headgate_v1_affected_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1226,7 @@ func (x *ListSBOMsRequest) String() string {
 func (*ListSBOMsRequest) ProtoMessage() {}
 
 func (x *ListSBOMsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_affected_proto_msgTypes[13]
+	mi := &file_headgate_v1_affected_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1239,7 @@ func (x *ListSBOMsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSBOMsRequest.ProtoReflect.Descriptor instead.
 func (*ListSBOMsRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_affected_proto_rawDescGZIP(), []int{13}
+	return file_headgate_v1_affected_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListSBOMsRequest) GetProduct() string {
@@ -1146,7 +1272,7 @@ type ListSBOMsResponse struct {
 
 func (x *ListSBOMsResponse) Reset() {
 	*x = ListSBOMsResponse{}
-	mi := &file_headgate_v1_affected_proto_msgTypes[14]
+	mi := &file_headgate_v1_affected_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1284,7 @@ func (x *ListSBOMsResponse) String() string {
 func (*ListSBOMsResponse) ProtoMessage() {}
 
 func (x *ListSBOMsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_affected_proto_msgTypes[14]
+	mi := &file_headgate_v1_affected_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1297,7 @@ func (x *ListSBOMsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSBOMsResponse.ProtoReflect.Descriptor instead.
 func (*ListSBOMsResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_affected_proto_rawDescGZIP(), []int{14}
+	return file_headgate_v1_affected_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListSBOMsResponse) GetSboms() []*SBOM {
@@ -1256,7 +1382,16 @@ const file_headgate_v1_affected_proto_rawDesc = "" +
 	"\x06ranges\x18\x01 \x03(\tR\x06ranges\x120\n" +
 	"\x05tally\x18\x02 \x01(\v2\x1a.headgate.v1.AffectedTallyR\x05tally\x12;\n" +
 	"\tsnapshots\x18\x03 \x03(\v2\x1d.headgate.v1.AffectedSnapshotR\tsnapshots\x12;\n" +
-	"\tresources\x18\x04 \x03(\v2\x1d.headgate.v1.AffectedResourceR\tresources\"\xf8\x01\n" +
+	"\tresources\x18\x04 \x03(\v2\x1d.headgate.v1.AffectedResourceR\tresources\"V\n" +
+	"\x1aGetAffectedSnapshotRequest\x12\x12\n" +
+	"\x04case\x18\x01 \x01(\tR\x04case\x12\f\n" +
+	"\x01n\x18\x02 \x01(\x03R\x01n\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\"\x8d\x01\n" +
+	"\x1bGetAffectedSnapshotResponse\x129\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x1d.headgate.v1.AffectedSnapshotR\bsnapshot\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x1f\n" +
+	"\vnext_offset\x18\x03 \x01(\x03R\n" +
+	"nextOffset\"\xf8\x01\n" +
 	"\x04SBOM\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
@@ -1282,11 +1417,12 @@ const file_headgate_v1_affected_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
 	"\bendpoint\x18\x03 \x01(\tR\bendpoint\"<\n" +
 	"\x11ListSBOMsResponse\x12'\n" +
-	"\x05sboms\x18\x01 \x03(\v2\x11.headgate.v1.SBOMR\x05sboms2\x96\x02\n" +
+	"\x05sboms\x18\x01 \x03(\v2\x11.headgate.v1.SBOMR\x05sboms2\x80\x03\n" +
 	"\x0fAffectedService\x12V\n" +
 	"\rMatchAffected\x12!.headgate.v1.MatchAffectedRequest\x1a\".headgate.v1.MatchAffectedResponse\x12Y\n" +
 	"\x0eFreezeAffected\x12\".headgate.v1.FreezeAffectedRequest\x1a#.headgate.v1.FreezeAffectedResponse\x12P\n" +
-	"\vGetAffected\x12\x1f.headgate.v1.GetAffectedRequest\x1a .headgate.v1.GetAffectedResponse2\xa8\x01\n" +
+	"\vGetAffected\x12\x1f.headgate.v1.GetAffectedRequest\x1a .headgate.v1.GetAffectedResponse\x12h\n" +
+	"\x13GetAffectedSnapshot\x12'.headgate.v1.GetAffectedSnapshotRequest\x1a(.headgate.v1.GetAffectedSnapshotResponse2\xa8\x01\n" +
 	"\vSBOMService\x12M\n" +
 	"\n" +
 	"AttachSBOM\x12\x1e.headgate.v1.AttachSBOMRequest\x1a\x1f.headgate.v1.AttachSBOMResponse\x12J\n" +
@@ -1304,23 +1440,25 @@ func file_headgate_v1_affected_proto_rawDescGZIP() []byte {
 	return file_headgate_v1_affected_proto_rawDescData
 }
 
-var file_headgate_v1_affected_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_headgate_v1_affected_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_headgate_v1_affected_proto_goTypes = []any{
-	(*AffectedInterval)(nil),       // 0: headgate.v1.AffectedInterval
-	(*AffectedResource)(nil),       // 1: headgate.v1.AffectedResource
-	(*AffectedTally)(nil),          // 2: headgate.v1.AffectedTally
-	(*AffectedSnapshot)(nil),       // 3: headgate.v1.AffectedSnapshot
-	(*MatchAffectedRequest)(nil),   // 4: headgate.v1.MatchAffectedRequest
-	(*MatchAffectedResponse)(nil),  // 5: headgate.v1.MatchAffectedResponse
-	(*FreezeAffectedRequest)(nil),  // 6: headgate.v1.FreezeAffectedRequest
-	(*FreezeAffectedResponse)(nil), // 7: headgate.v1.FreezeAffectedResponse
-	(*GetAffectedRequest)(nil),     // 8: headgate.v1.GetAffectedRequest
-	(*GetAffectedResponse)(nil),    // 9: headgate.v1.GetAffectedResponse
-	(*SBOM)(nil),                   // 10: headgate.v1.SBOM
-	(*AttachSBOMRequest)(nil),      // 11: headgate.v1.AttachSBOMRequest
-	(*AttachSBOMResponse)(nil),     // 12: headgate.v1.AttachSBOMResponse
-	(*ListSBOMsRequest)(nil),       // 13: headgate.v1.ListSBOMsRequest
-	(*ListSBOMsResponse)(nil),      // 14: headgate.v1.ListSBOMsResponse
+	(*AffectedInterval)(nil),            // 0: headgate.v1.AffectedInterval
+	(*AffectedResource)(nil),            // 1: headgate.v1.AffectedResource
+	(*AffectedTally)(nil),               // 2: headgate.v1.AffectedTally
+	(*AffectedSnapshot)(nil),            // 3: headgate.v1.AffectedSnapshot
+	(*MatchAffectedRequest)(nil),        // 4: headgate.v1.MatchAffectedRequest
+	(*MatchAffectedResponse)(nil),       // 5: headgate.v1.MatchAffectedResponse
+	(*FreezeAffectedRequest)(nil),       // 6: headgate.v1.FreezeAffectedRequest
+	(*FreezeAffectedResponse)(nil),      // 7: headgate.v1.FreezeAffectedResponse
+	(*GetAffectedRequest)(nil),          // 8: headgate.v1.GetAffectedRequest
+	(*GetAffectedResponse)(nil),         // 9: headgate.v1.GetAffectedResponse
+	(*GetAffectedSnapshotRequest)(nil),  // 10: headgate.v1.GetAffectedSnapshotRequest
+	(*GetAffectedSnapshotResponse)(nil), // 11: headgate.v1.GetAffectedSnapshotResponse
+	(*SBOM)(nil),                        // 12: headgate.v1.SBOM
+	(*AttachSBOMRequest)(nil),           // 13: headgate.v1.AttachSBOMRequest
+	(*AttachSBOMResponse)(nil),          // 14: headgate.v1.AttachSBOMResponse
+	(*ListSBOMsRequest)(nil),            // 15: headgate.v1.ListSBOMsRequest
+	(*ListSBOMsResponse)(nil),           // 16: headgate.v1.ListSBOMsResponse
 }
 var file_headgate_v1_affected_proto_depIdxs = []int32{
 	0,  // 0: headgate.v1.AffectedResource.intervals:type_name -> headgate.v1.AffectedInterval
@@ -1331,23 +1469,26 @@ var file_headgate_v1_affected_proto_depIdxs = []int32{
 	2,  // 5: headgate.v1.GetAffectedResponse.tally:type_name -> headgate.v1.AffectedTally
 	3,  // 6: headgate.v1.GetAffectedResponse.snapshots:type_name -> headgate.v1.AffectedSnapshot
 	1,  // 7: headgate.v1.GetAffectedResponse.resources:type_name -> headgate.v1.AffectedResource
-	10, // 8: headgate.v1.AttachSBOMResponse.sbom:type_name -> headgate.v1.SBOM
-	10, // 9: headgate.v1.ListSBOMsResponse.sboms:type_name -> headgate.v1.SBOM
-	4,  // 10: headgate.v1.AffectedService.MatchAffected:input_type -> headgate.v1.MatchAffectedRequest
-	6,  // 11: headgate.v1.AffectedService.FreezeAffected:input_type -> headgate.v1.FreezeAffectedRequest
-	8,  // 12: headgate.v1.AffectedService.GetAffected:input_type -> headgate.v1.GetAffectedRequest
-	11, // 13: headgate.v1.SBOMService.AttachSBOM:input_type -> headgate.v1.AttachSBOMRequest
-	13, // 14: headgate.v1.SBOMService.ListSBOMs:input_type -> headgate.v1.ListSBOMsRequest
-	5,  // 15: headgate.v1.AffectedService.MatchAffected:output_type -> headgate.v1.MatchAffectedResponse
-	7,  // 16: headgate.v1.AffectedService.FreezeAffected:output_type -> headgate.v1.FreezeAffectedResponse
-	9,  // 17: headgate.v1.AffectedService.GetAffected:output_type -> headgate.v1.GetAffectedResponse
-	12, // 18: headgate.v1.SBOMService.AttachSBOM:output_type -> headgate.v1.AttachSBOMResponse
-	14, // 19: headgate.v1.SBOMService.ListSBOMs:output_type -> headgate.v1.ListSBOMsResponse
-	15, // [15:20] is the sub-list for method output_type
-	10, // [10:15] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	3,  // 8: headgate.v1.GetAffectedSnapshotResponse.snapshot:type_name -> headgate.v1.AffectedSnapshot
+	12, // 9: headgate.v1.AttachSBOMResponse.sbom:type_name -> headgate.v1.SBOM
+	12, // 10: headgate.v1.ListSBOMsResponse.sboms:type_name -> headgate.v1.SBOM
+	4,  // 11: headgate.v1.AffectedService.MatchAffected:input_type -> headgate.v1.MatchAffectedRequest
+	6,  // 12: headgate.v1.AffectedService.FreezeAffected:input_type -> headgate.v1.FreezeAffectedRequest
+	8,  // 13: headgate.v1.AffectedService.GetAffected:input_type -> headgate.v1.GetAffectedRequest
+	10, // 14: headgate.v1.AffectedService.GetAffectedSnapshot:input_type -> headgate.v1.GetAffectedSnapshotRequest
+	13, // 15: headgate.v1.SBOMService.AttachSBOM:input_type -> headgate.v1.AttachSBOMRequest
+	15, // 16: headgate.v1.SBOMService.ListSBOMs:input_type -> headgate.v1.ListSBOMsRequest
+	5,  // 17: headgate.v1.AffectedService.MatchAffected:output_type -> headgate.v1.MatchAffectedResponse
+	7,  // 18: headgate.v1.AffectedService.FreezeAffected:output_type -> headgate.v1.FreezeAffectedResponse
+	9,  // 19: headgate.v1.AffectedService.GetAffected:output_type -> headgate.v1.GetAffectedResponse
+	11, // 20: headgate.v1.AffectedService.GetAffectedSnapshot:output_type -> headgate.v1.GetAffectedSnapshotResponse
+	14, // 21: headgate.v1.SBOMService.AttachSBOM:output_type -> headgate.v1.AttachSBOMResponse
+	16, // 22: headgate.v1.SBOMService.ListSBOMs:output_type -> headgate.v1.ListSBOMsResponse
+	17, // [17:23] is the sub-list for method output_type
+	11, // [11:17] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_affected_proto_init() }
@@ -1361,7 +1502,7 @@ func file_headgate_v1_affected_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_affected_proto_rawDesc), len(file_headgate_v1_affected_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -44,6 +44,9 @@ const (
 	// AffectedServiceGetAffectedProcedure is the fully-qualified name of the AffectedService's
 	// GetAffected RPC.
 	AffectedServiceGetAffectedProcedure = "/headgate.v1.AffectedService/GetAffected"
+	// AffectedServiceGetAffectedSnapshotProcedure is the fully-qualified name of the AffectedService's
+	// GetAffectedSnapshot RPC.
+	AffectedServiceGetAffectedSnapshotProcedure = "/headgate.v1.AffectedService/GetAffectedSnapshot"
 	// SBOMServiceAttachSBOMProcedure is the fully-qualified name of the SBOMService's AttachSBOM RPC.
 	SBOMServiceAttachSBOMProcedure = "/headgate.v1.SBOMService/AttachSBOM"
 	// SBOMServiceListSBOMsProcedure is the fully-qualified name of the SBOMService's ListSBOMs RPC.
@@ -60,6 +63,9 @@ type AffectedServiceClient interface {
 	FreezeAffected(context.Context, *connect.Request[v1.FreezeAffectedRequest]) (*connect.Response[v1.FreezeAffectedResponse], error)
 	// GetAffected tells how those who were frozen, and who joined since, stand.
 	GetAffected(context.Context, *connect.Request[v1.GetAffectedRequest]) (*connect.Response[v1.GetAffectedResponse], error)
+	// GetAffectedSnapshot reads a snapshot's own text, whose SHA-256 is the hash that
+	// the case's fact holds. For operators.
+	GetAffectedSnapshot(context.Context, *connect.Request[v1.GetAffectedSnapshotRequest]) (*connect.Response[v1.GetAffectedSnapshotResponse], error)
 }
 
 // NewAffectedServiceClient constructs a client for the headgate.v1.AffectedService service. By
@@ -91,14 +97,21 @@ func NewAffectedServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(affectedServiceMethods.ByName("GetAffected")),
 			connect.WithClientOptions(opts...),
 		),
+		getAffectedSnapshot: connect.NewClient[v1.GetAffectedSnapshotRequest, v1.GetAffectedSnapshotResponse](
+			httpClient,
+			baseURL+AffectedServiceGetAffectedSnapshotProcedure,
+			connect.WithSchema(affectedServiceMethods.ByName("GetAffectedSnapshot")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // affectedServiceClient implements AffectedServiceClient.
 type affectedServiceClient struct {
-	matchAffected  *connect.Client[v1.MatchAffectedRequest, v1.MatchAffectedResponse]
-	freezeAffected *connect.Client[v1.FreezeAffectedRequest, v1.FreezeAffectedResponse]
-	getAffected    *connect.Client[v1.GetAffectedRequest, v1.GetAffectedResponse]
+	matchAffected       *connect.Client[v1.MatchAffectedRequest, v1.MatchAffectedResponse]
+	freezeAffected      *connect.Client[v1.FreezeAffectedRequest, v1.FreezeAffectedResponse]
+	getAffected         *connect.Client[v1.GetAffectedRequest, v1.GetAffectedResponse]
+	getAffectedSnapshot *connect.Client[v1.GetAffectedSnapshotRequest, v1.GetAffectedSnapshotResponse]
 }
 
 // MatchAffected calls headgate.v1.AffectedService.MatchAffected.
@@ -116,6 +129,11 @@ func (c *affectedServiceClient) GetAffected(ctx context.Context, req *connect.Re
 	return c.getAffected.CallUnary(ctx, req)
 }
 
+// GetAffectedSnapshot calls headgate.v1.AffectedService.GetAffectedSnapshot.
+func (c *affectedServiceClient) GetAffectedSnapshot(ctx context.Context, req *connect.Request[v1.GetAffectedSnapshotRequest]) (*connect.Response[v1.GetAffectedSnapshotResponse], error) {
+	return c.getAffectedSnapshot.CallUnary(ctx, req)
+}
+
 // AffectedServiceHandler is an implementation of the headgate.v1.AffectedService service.
 type AffectedServiceHandler interface {
 	// MatchAffected matches the ranges against what endpoints have just now, and
@@ -126,6 +144,9 @@ type AffectedServiceHandler interface {
 	FreezeAffected(context.Context, *connect.Request[v1.FreezeAffectedRequest]) (*connect.Response[v1.FreezeAffectedResponse], error)
 	// GetAffected tells how those who were frozen, and who joined since, stand.
 	GetAffected(context.Context, *connect.Request[v1.GetAffectedRequest]) (*connect.Response[v1.GetAffectedResponse], error)
+	// GetAffectedSnapshot reads a snapshot's own text, whose SHA-256 is the hash that
+	// the case's fact holds. For operators.
+	GetAffectedSnapshot(context.Context, *connect.Request[v1.GetAffectedSnapshotRequest]) (*connect.Response[v1.GetAffectedSnapshotResponse], error)
 }
 
 // NewAffectedServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -153,6 +174,12 @@ func NewAffectedServiceHandler(svc AffectedServiceHandler, opts ...connect.Handl
 		connect.WithSchema(affectedServiceMethods.ByName("GetAffected")),
 		connect.WithHandlerOptions(opts...),
 	)
+	affectedServiceGetAffectedSnapshotHandler := connect.NewUnaryHandler(
+		AffectedServiceGetAffectedSnapshotProcedure,
+		svc.GetAffectedSnapshot,
+		connect.WithSchema(affectedServiceMethods.ByName("GetAffectedSnapshot")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/headgate.v1.AffectedService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AffectedServiceMatchAffectedProcedure:
@@ -161,6 +188,8 @@ func NewAffectedServiceHandler(svc AffectedServiceHandler, opts ...connect.Handl
 			affectedServiceFreezeAffectedHandler.ServeHTTP(w, r)
 		case AffectedServiceGetAffectedProcedure:
 			affectedServiceGetAffectedHandler.ServeHTTP(w, r)
+		case AffectedServiceGetAffectedSnapshotProcedure:
+			affectedServiceGetAffectedSnapshotHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -180,6 +209,10 @@ func (UnimplementedAffectedServiceHandler) FreezeAffected(context.Context, *conn
 
 func (UnimplementedAffectedServiceHandler) GetAffected(context.Context, *connect.Request[v1.GetAffectedRequest]) (*connect.Response[v1.GetAffectedResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.AffectedService.GetAffected is not implemented"))
+}
+
+func (UnimplementedAffectedServiceHandler) GetAffectedSnapshot(context.Context, *connect.Request[v1.GetAffectedSnapshotRequest]) (*connect.Response[v1.GetAffectedSnapshotResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.AffectedService.GetAffectedSnapshot is not implemented"))
 }
 
 // SBOMServiceClient is a client for the headgate.v1.SBOMService service.
