@@ -22,11 +22,17 @@ type planner struct {
 	delta func(cohort int) float64
 	upper func(n, baseline, delta float64) float64
 	later []laterLook
+	// slow is the budget of endpoints slowed down; 0 is not to plan with it. A cohort
+	// measures as many as it has endpoints.
+	slow float64
 }
 
 // leastCohort is the smallest first cohort worth its latency: with fewer, all of
 // them dead would not be enough to halt on.
 const leastCohort = 3
+
+// smallFirst is a first cohort that is not worth another gate.
+const smallFirst = 100
 
 // maxGates bounds the search for a plan.
 const maxGates = health.MaxCohorts - 1
@@ -36,11 +42,24 @@ const maxGates = health.MaxCohorts - 1
 // gates that the first horizon's budget allows (or b.Gates, if more, as far as the
 // fleet is large enough for them) and then the smallest cohorts. Nil means that no
 // plan can keep the budget.
-func (b Budget) Ladder(n int64) []int64 {
-	p, least := b.planner(n), b.leastGates(n)
+func (b Budget) Ladder(n int64) []int64 { return b.ladder(n, b.SlowShare > 0) }
+
+// ladder is Ladder with or without the budget of vitals, which may cost gates and
+// never a first cohort that is much larger: that is what a release that kills everything harms.
+func (b Budget) ladder(n int64, vitals bool) []int64 {
+	p, least := b.planner(n, false), b.leastGates(n)
 	l := p.fewest(least)
 	for gates := least - 1; l == nil && gates > 0; gates-- {
 		l = p.with(gates)
+	}
+	if l == nil || !vitals {
+		return l
+	}
+	p = b.planner(n, true)
+	for gates := len(l) - 1; gates <= maxGates; gates++ {
+		if slow := p.with(gates); slow != nil && slow[0] <= max(l[0], smallFirst) {
+			return slow
+		}
 	}
 	return l
 }
@@ -54,11 +73,15 @@ func (b Budget) leastGates(n int64) int {
 	return int(b.Gates)
 }
 
-func (b Budget) planner(n int64) planner {
-	return planner{
+func (b Budget) planner(n int64, vitals bool) planner {
+	p := planner{
 		n: float64(n), budget: b.Horizons[0].Budget(n), baseline: b.Baseline, cover: float64(b.coverOf(n)), least: leastCohort,
 		delta: func(k int) float64 { return b.delta(k, 0) }, upper: planUpper, later: b.laterLooks(n),
 	}
+	if vitals {
+		p.slow = b.slowBudget(n)
+	}
+	return p
 }
 
 // laterLook is a later horizon's budget, and the error of its look at a cohort.
@@ -79,8 +102,8 @@ func (b Budget) laterLooks(n int64) (out []laterLook) {
 // rest is the plan from where a rollout stands, now exposed by so many cohorts,
 // with exactly so many gates after the next step: what is exposed after the next
 // cohort and the later ones. Nil means that there is none.
-func (b Budget) rest(n, now int64, cohorts, gates int, covered bool) []int64 {
-	p := b.planner(n)
+func (b Budget) rest(n, now int64, cohorts, gates int, covered, vitals bool) []int64 {
+	p := b.planner(n, vitals)
 	p.now, p.first, p.least = float64(now), cohorts, 0
 	if covered {
 		p.cover = 0
@@ -120,6 +143,13 @@ func planUpper(n, baseline, delta float64) float64 {
 	mean := baseline * n
 	failed := math.Floor(mean + math.Sqrt(mean))
 	return max(1e-12, health.UpperRate(int64(failed), int64(n), delta)-0.97*baseline)
+}
+
+// planExceedance is the same of those slowed down: as many above the controls'
+// percentile as one standard deviation of a good release makes.
+func planExceedance(n, exceeding, delta float64) float64 {
+	slow := math.Floor(exceeding*n + math.Sqrt(exceeding*(1-exceeding)*n))
+	return health.UpperExceedance(int64(slow), int64(n), delta)
 }
 
 // LimitExcess is the smallest excess failure rate that any such policy can have
@@ -185,6 +215,11 @@ func (p planner) round(gates int, last []float64) []float64 {
 		cohort := p.smallest(next, p.budget, p.delta(p.first+k))
 		for _, l := range p.later {
 			cohort = max(cohort, p.smallest(next, l.budget, l.delta(p.first+k)))
+		}
+		if p.slow > 0 && p.first+k > 0 { // the first cohort's vitals rule nothing
+			q := p
+			q.upper, q.baseline = planExceedance, health.Exceeding
+			cohort = max(cohort, q.smallest(next, p.slow, p.delta(p.first+k)))
 		}
 		if k == 0 && p.least > 0 {
 			cohort = max(cohort, min(p.least, p.budget))

@@ -5,8 +5,11 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/headgate/headgate/health"
 )
 
 const reachable = 8_415_000 // 99 % of 8.5 million
@@ -159,6 +162,39 @@ func TestMoreGatesThanTheFleetHasRoomForAreAsManyAsItHas(t *testing.T) {
 		b.Gates = 8
 		if l := b.Ladder(n); l == nil || Gates(l) < Gates(few) || l[0] > few[0] {
 			t.Errorf("%d endpoints: %v, with as many gates as there can be %v", n, few, l)
+		}
+	}
+}
+
+// TestThePlanKnowsTheBudgetOfVitals: a cohort that can say too little of slowness
+// is a gate spent for nothing. What was recorded before is planned as it was.
+func TestThePlanKnowsTheBudgetOfVitals(t *testing.T) {
+	at := func(rules int64) Decision {
+		s := budgeted(t, "flash")
+		s.Rules = rules
+		s.Control = health.Control{Fit: 200_000, Online: 200_000, Unexposed: 195_000, Heard: 195_000}
+		s.Observed.Vitals = true
+		s.Observed.Coverage = Cohort{Granted: 500, Size: 500, Last: t0}
+		s.Observed.Cohorts = append(s.Observed.Cohorts, Cohort{Granted: 4031, Size: 4031, Last: t0, ByAge: []int64{12}, Arm: health.Arm{Silent: 12, AtRisk: 4031, AtLeast: 4031}, Slow: 202, Measured: 4031})
+		s.Pace = Pace{Rung: 1, Ceiling: 4579, Window: 4579, Cover: 500, Turn: 1e-2, Boost: 1}
+		s.Counts = health.Counts{Exposed: 4579, Proven: 4567, Silent: 12}
+		s.Observed.Control = health.Arm{Silent: 300, AtRisk: 195_000, AtLeast: 195_000}
+		return decide(t, s, t0.Add(2*time.Minute))
+	}
+	if d := at(Rules); d.Pace.Ceiling < 50_000 {
+		t.Errorf("opened a cohort of %d, of which too little can be concluded: %v", d.Pace.Ceiling-4579, d.Reasons)
+	}
+	if d := at(0); d.Pace.Ceiling > 20_000 {
+		t.Errorf("by the rules of before to %d: %v", d.Pace.Ceiling, d.Reasons)
+	}
+	p, err := Preset("flash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int64{1000, 20_000, 50_000, 198_000, 500_000, 1_000_000, reachable} {
+		with, without := p.Budget.ladder(n, true), p.Budget.ladder(n, false)
+		if with[0] > max(without[0], smallFirst) || len(with) < len(without) {
+			t.Errorf("%d endpoints: %v for vitals, else %v", n, with, without)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func budgeted(t interface{ Fatal(...any) }, preset string) Snapshot {
 	}
 	ages := make([]int64, len(p.Budget.Horizons))
 	return Snapshot{
-		Rollout: 7, Product: "acme/rules", Version: "1.0.0", State: Running, Policy: p, Started: t0, RungSince: t0,
+		Rollout: 7, Product: "acme/rules", Version: "1.0.0", State: Running, Policy: p, Rules: Rules, Started: t0, RungSince: t0,
 		Pace:    Pace{Window: 48, Ceiling: 48, Turn: 1e-5, Boost: 1},
 		Counts:  health.Counts{Exposed: 48, Proven: 48},
 		Control: health.Control{Fit: million8, Online: million8, Unexposed: million8 - 48, Heard: million8 - 48},

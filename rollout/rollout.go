@@ -105,16 +105,23 @@ func (p Pace) Accept(c health.Counts, refusals int64) Pace {
 	return p
 }
 
+// Rules is the version of the rules that new decisions are made by. Since 1 the
+// plan of a budgeted rollout knows the budget of vitals.
+const Rules = 1
+
 // Snapshot is all that a decision may depend on. It is recorded with it.
 type Snapshot struct {
-	Rollout  int64     `json:"rollout"`
-	Product  string    `json:"product"`
-	Version  string    `json:"version"`
-	Revision int64     `json:"revision"` // of the rollout, for the compare-and-swap
-	State    State     `json:"state"`
-	Policy   Policy    `json:"policy"`
-	Pace     Pace      `json:"pace"`
-	Started  time.Time `json:"started"`
+	Rollout  int64  `json:"rollout"`
+	Product  string `json:"product"`
+	Version  string `json:"version"`
+	Revision int64  `json:"revision"` // of the rollout, for the compare-and-swap
+	State    State  `json:"state"`
+	Policy   Policy `json:"policy"`
+	// Rules is the version of the rules to decide by: what was recorded is decided
+	// again by its own.
+	Rules   int64     `json:"rules,omitempty"`
+	Pace    Pace      `json:"pace"`
+	Started time.Time `json:"started"`
 	// RungSince is when the present rung was reached, or last widened.
 	RungSince time.Time     `json:"rung_since"`
 	Floor     time.Duration `json:"floor"` // the vendor's, from the start until everyone may have it

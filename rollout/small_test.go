@@ -38,7 +38,7 @@ func newPlay(p Policy, n int, seed uint64) *play {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	longest := p.Budget.Horizons[len(p.Budget.Horizons)-1].Age.Std()
 	g := &play{now: start, every: max(10*time.Second, longest/60), seed: binary.BigEndian.AppendUint64(nil, seed)}
-	g.s = Snapshot{Rollout: 1, Product: "acme/rules", Version: "2.0.0", State: Running, Policy: p, Started: start, RungSince: start, Observed: &Observed{}}
+	g.s = Snapshot{Rollout: 1, Product: "acme/rules", Version: "2.0.0", State: Running, Policy: p, Rules: Rules, Started: start, RungSince: start, Observed: &Observed{}}
 	for i := range n {
 		g.fleet = append(g.fleet, played{id: fmt.Sprintf("E-%08d", i)})
 	}

@@ -69,9 +69,15 @@ func (p *pacing) start(d Decision) Decision {
 
 // plan fills in the ladder and the limit beside it.
 func (p *pacing) plan() {
-	p.n.Ladder = p.b.Ladder(p.n.Target)
+	p.n.Ladder = p.b.ladder(p.n.Target, p.plansVitals())
 	limit := LimitLadder(p.n.Target, p.b.Horizons[0].Budget(p.s.Control.Fit), p.b.Baseline, p.b.Delta)
 	p.n.GatesLimit = Gates(limit)
+}
+
+// plansVitals tells whether the plan knows the budget of vitals: at the start, when
+// nobody was compared yet, as if they were going to be.
+func (p *pacing) plansVitals() bool {
+	return p.s.Rules >= 1 && p.b.SlowShare > 0 && (p.o.Vitals || p.s.Pace.Ceiling == 0)
 }
 
 // open lets the rollout grow to total endpoints, cover of them for coverage.
@@ -196,7 +202,7 @@ func (p *pacing) wanted(now, rung int64) int64 {
 	for gates := least; gates <= most; gates++ {
 		total := p.n.Target
 		if gates > 0 {
-			rest := p.b.rest(p.n.Target, now, int(rung), gates, p.s.Pace.Cover > 0)
+			rest := p.b.rest(p.n.Target, now, int(rung), gates, p.s.Pace.Cover > 0, p.plansVitals())
 			if rest == nil {
 				continue
 			}

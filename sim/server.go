@@ -24,7 +24,7 @@ func (w *World) Start(version string, f Fault, p rollout.Policy) (*Rollout, erro
 	sum := sha256.Sum256([]byte(version))
 	r := &Rollout{
 		Digest: hex.EncodeToString(sum[:]), Seed: binary.BigEndian.AppendUint64(nil, w.rng.Uint64()), first: map[string]bool{},
-		Snapshot: rollout.Snapshot{Rollout: id, Product: Product, Version: version, State: rollout.Running, Policy: p, Started: w.Now, RungSince: w.Now},
+		Snapshot: rollout.Snapshot{Rollout: id, Product: Product, Version: version, State: rollout.Running, Policy: p, Rules: rollout.Rules, Started: w.Now, RungSince: w.Now},
 	}
 	for _, c := range p.Canaries {
 		r.first[c] = true

@@ -18,7 +18,7 @@ func (s *Store) Snapshot(ctx context.Context, id int64, now time.Time) (snap rol
 			return err
 		}
 		snap = rollout.Snapshot{
-			Rollout: r.ID, Product: r.Product, Version: r.Version, Revision: r.Revision, State: r.State, Policy: r.Policy,
+			Rollout: r.ID, Product: r.Product, Version: r.Version, Revision: r.Revision, State: r.State, Policy: r.Policy, Rules: rollout.Rules,
 			Pace: r.Pace, Started: r.Started, RungSince: r.RungSince, Floor: r.Floor, HeldBy: r.HeldBy,
 			Counts: r.Counts, PreflightFailed: r.PreflightFailed, Reverted: r.Reverted, Accepted: r.Accepted,
 		}

@@ -32,7 +32,7 @@ type maturity struct {
 
 func newBudgeted(f *Fleet, p rollout.Policy) *budgeted {
 	b := &budgeted{s: rollout.Snapshot{
-		Rollout: 1, Product: "acme/rules", Version: "2.0.0", State: rollout.Running, Policy: p, Started: epoch, RungSince: epoch,
+		Rollout: 1, Product: "acme/rules", Version: "2.0.0", State: rollout.Running, Policy: p, Rules: rollout.Rules, Started: epoch, RungSince: epoch,
 		Observed: &rollout.Observed{CellsTested: f.tested(p.Budget.MaxSegment), Vitals: true},
 	}}
 	for k := range b.matured {

@@ -170,7 +170,7 @@ func at(t int64) time.Time { return start.Add(time.Duration(t) * tick) }
 func newPlay(records []Record, p rollout.Policy) *play {
 	w := &play{
 		s: rollout.Snapshot{
-			Rollout: 1, Product: "recorded", Version: "1", State: rollout.Running, Policy: p, Started: start, RungSince: start,
+			Rollout: 1, Product: "recorded", Version: "1", State: rollout.Running, Rules: rollout.Rules, Policy: p, Started: start, RungSince: start,
 			Observed: &rollout.Observed{},
 		},
 		due: map[int64][]int{}, dueAsFree: map[int64][]int{}, free: int64(len(records)), pending: -1,
