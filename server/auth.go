@@ -173,7 +173,7 @@ func from(ctx context.Context) caller {
 func (s *Server) gate(ctx context.Context, spec connect.Spec, _ connect.Peer, h http.Header) (context.Context, error) {
 	c, err := s.admit(ctx, access[spec.Procedure], h.Get("Authorization"))
 	if err != nil {
-		s.metrics.requests.WithLabelValues(spec.Procedure, connect.CodeOf(err).String()).Inc()
+		s.metrics.requests.WithLabelValues(counted(spec.Procedure), connect.CodeOf(err).String()).Inc()
 		return nil, err
 	}
 	return context.WithValue(ctx, callerKey{}, c), nil

@@ -37,11 +37,27 @@ const (
 	maxAgentMessage = 64 << 10
 )
 
+// router knows what it serves: that a sealed case is on no page is tried on all of
+// them.
+type router struct {
+	*http.ServeMux
+	patterns []string
+}
+
+// Handle serves a pattern.
+func (r *router) Handle(pattern string, h http.Handler) {
+	r.patterns = append(r.patterns, pattern)
+	r.ServeMux.Handle(pattern, h)
+}
+
+// HandleFunc serves a pattern.
+func (r *router) HandleFunc(pattern string, h http.HandlerFunc) { r.Handle(pattern, h) }
+
 // handler routes a request, and says which of them are usual enough for the lane.
 // timestamp.json goes before everything else: no router, no log, no metric by
 // label.
 func (s *Server) handler() (all http.Handler, usual []lane.Route) {
-	mux := http.NewServeMux()
+	mux := &router{ServeMux: http.NewServeMux()}
 	s.mux = mux
 	usual = append(s.mountAPI(mux), lane.Route{Method: http.MethodGet, Path: timestampPath, Serve: s.files.timestampLane})
 	mux.HandleFunc("GET /tuf/", s.serveTUF)
@@ -61,7 +77,7 @@ func (s *Server) handler() (all http.Handler, usual []lane.Route) {
 }
 
 // mountAPI mounts all services with the same gate, limits and codecs.
-func (s *Server) mountAPI(mux *http.ServeMux) (usual []lane.Route) {
+func (s *Server) mountAPI(mux *router) (usual []lane.Route) {
 	common := []connect.HandlerOption{
 		connect.WithRequestGate(s.gate),
 		connect.WithInterceptors(&observer{s}),
@@ -131,8 +147,8 @@ func (s *Server) observe(ctx context.Context, procedure string, call func(contex
 		err = s.fail(ctx, procedure, err)
 		code = connect.CodeOf(err).String()
 	}
-	s.metrics.requests.WithLabelValues(procedure, code).Inc()
-	s.metrics.seconds.WithLabelValues(procedure).Observe(time.Since(began).Seconds())
+	s.metrics.requests.WithLabelValues(counted(procedure), code).Inc()
+	s.metrics.seconds.WithLabelValues(counted(procedure)).Observe(time.Since(began).Seconds())
 	return err
 }
 
@@ -164,7 +180,7 @@ func (o *observer) WrapStreamingHandler(next connect.StreamingHandlerFunc) conne
 			err = o.s.fail(ctx, procedure, err)
 			code = connect.CodeOf(err).String()
 		}
-		o.s.metrics.requests.WithLabelValues(procedure, code).Inc()
+		o.s.metrics.requests.WithLabelValues(counted(procedure), code).Inc()
 		return err
 	}
 }

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,6 +50,19 @@ func newMetrics() *metrics {
 	m.registry.MustRegister(m.reports, m.requests, m.seconds, m.batch, m.commit, m.failed, m.grants, m.outcomes, m.deliveries, m.decisions, m.rollouts, m.skewed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// aboutCases are the services whose calls are counted together: who reads the
+// metrics must not count cases by the calls that open them.
+var aboutCases = []string{"AffectedService", "CaseService", "IntakeService", "LadderService", "NoticeService", "ReportService", "ReviewService"}
+
+// counted is what a procedure is counted as.
+func counted(procedure string) string {
+	service, _, _ := strings.Cut(strings.TrimPrefix(procedure, "/headgate.v1."), "/")
+	if slices.Contains(aboutCases, service) {
+		return "cases"
+	}
+	return procedure
 }
 
 func (m *metrics) observeBatch(size int, took time.Duration, err error) {

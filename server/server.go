@@ -73,7 +73,7 @@ type Server struct {
 
 	listener net.Listener
 	mailAddr string
-	mux      *http.ServeMux
+	mux      *router
 	lane     *lane.Server       // takes the listener's connections
 	http     *http.Server       // takes those that are not the lane's
 	cancel   context.CancelFunc // ends the loops

@@ -133,7 +133,9 @@ func (d *Door) init() {
 }
 
 // Mount puts the door's pages on a router.
-func (d *Door) Mount(mux *http.ServeMux) {
+func (d *Door) Mount(mux interface {
+	Handle(pattern string, h http.Handler)
+}) {
 	d.init()
 	handle := func(pattern string, h http.HandlerFunc) { mux.Handle(pattern, guarded(d.forms.Handler(h))) }
 	handle("GET /report", d.getForm)
