@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -48,7 +49,7 @@ func (r *response) lookBack(ctx context.Context) error {
 		if _, err := r.command(ctx, "review", "export", r.kase, r.path(name)); err != nil {
 			return err
 		}
-		r.out.URLs = append(r.out.URLs, Link{"the review", "file://" + r.path(name)})
+		r.out.URLs = append(r.out.URLs, Link{"the review, " + strings.TrimPrefix(filepath.Ext(name), "."), "file://" + r.path(name)})
 	}
 	return r.reporterSees(ctx)
 }
