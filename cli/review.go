@@ -16,7 +16,7 @@ type Replayed struct {
 
 func (a *app) reviewCommand() *cobra.Command {
 	c := &cobra.Command{Use: "review", Short: "Look back at a case, and at what was decided"}
-	c.AddCommand(a.reviewShow(), a.reviewTimeline(), a.reviewExport(), a.reviewCorrect(), a.reviewCheck(), a.reviewReplay(), a.reviewWhatif())
+	c.AddCommand(a.reviewShow(), a.reviewTimeline(), a.reviewExport(), a.reviewCorrect(), a.reviewCheck(), a.reviewAsk(), a.reviewReplay(), a.reviewWhatif())
 	return c
 }
 

@@ -54,6 +54,7 @@ func (a *app) showReview(r *headgatev1.Review) error {
 		for _, c := range r.Corrections {
 			t.row(fmt.Sprintf("correction %d", c.Number), correctionState(c), fmt.Sprintf("%s (check: %s)", c.Text, c.Check))
 		}
+		showFeedback(t, r.Feedback)
 	})
 }
 

@@ -53,7 +53,6 @@ type Case struct {
 	Records   []Recorded `json:"records,omitempty"`     // published CVE records and advisories
 	Told      []Notified `json:"authorities,omitempty"` // legal notifications that were made
 	Messages  int64      `json:"messages"`              // to and from the reporter
-	Feedback  int64      `json:"feedback"`              // received
 }
 
 // FactTime is when something was learned, and the fact that says so. The zero

@@ -67,5 +67,6 @@ var kinds = map[Kind]func() Body{
 	"authority.notified": func() Body { return &AuthorityNotified{} },
 	"correction.added":   func() Body { return &CorrectionAdded{} },
 	"correction.checked": func() Body { return &CorrectionChecked{} },
+	"feedback.asked":     func() Body { return &FeedbackAsked{} },
 	"feedback.received":  func() Body { return &FeedbackReceived{} },
 }

@@ -20,11 +20,12 @@ type Outcome struct {
 	Ladder      *Ladder           `json:"ladder,omitempty"` // if not the default
 	Overrides   []Overridden      `json:"overrides,omitempty"`
 	Corrections []CorrectionState `json:"corrections,omitempty"`
+	Feedback    []Feedback        `json:"feedback,omitempty"`
 }
 
 func (o Outcome) clone() Outcome {
 	o.Ranges = slices.Clone(o.Ranges)
-	o.Waves, o.Overrides, o.Corrections = slices.Clone(o.Waves), slices.Clone(o.Overrides), slices.Clone(o.Corrections)
+	o.Waves, o.Overrides, o.Corrections, o.Feedback = slices.Clone(o.Waves), slices.Clone(o.Overrides), slices.Clone(o.Corrections), slices.Clone(o.Feedback)
 	return o
 }
 
@@ -358,23 +359,5 @@ func (b *CorrectionChecked) apply(c *Case, _ Fact) error {
 	s := &c.Outcome.Corrections[b.Correction]
 	s.Red = s.Red || b.Result == "red"
 	s.Green = s.Red && b.Result == "green"
-	return nil
-}
-
-// FeedbackReceived is what a customer or partner said afterwards.
-type FeedbackReceived struct {
-	From string `json:"from"`
-	Text string `json:"text"`
-}
-
-// Kind implements Body.
-func (*FeedbackReceived) Kind() Kind { return "feedback.received" }
-
-func (b *FeedbackReceived) by() string { return b.From }
-
-func (b *FeedbackReceived) check() error { return first(line("from", b.From), text("text", b.Text)) }
-
-func (b *FeedbackReceived) apply(c *Case, _ Fact) error {
-	c.Feedback++
 	return nil
 }

@@ -29,6 +29,7 @@ func Markdown(subject string, in Incident) (string, error) {
 	fmt.Fprintf(&b, "Phase %s: %s. Disclosed up to %s. Severity: %s.\n\n", phase, escape(why), kase.Rung, orUnknown(string(kase.Triage.Severity())))
 	writeMeasures(&b, measures)
 	writeHarm(&b, in)
+	writeFeedback(&b, kase)
 	writeCorrections(&b, kase)
 	b.WriteString("## Timeline\n\n| when | who | what |\n| --- | --- | --- |\n")
 	for _, e := range events {
@@ -69,6 +70,33 @@ func writeHarm(b *strings.Builder, in Incident) {
 	if len(in.Rollouts) > 0 {
 		b.WriteString("\n")
 	}
+}
+
+// writeFeedback tells what customers and partners think; who was asked and has not
+// answered is unknown, and no praise.
+func writeFeedback(b *strings.Builder, kase psirt.Case) {
+	all := kase.Outcome.Feedback
+	if len(all) == 0 {
+		return
+	}
+	b.WriteString("## What customers and partners say\n\n| who | told in time | knew what to do | solved | in words |\n| --- | --- | --- | --- | --- |\n")
+	for _, f := range all {
+		if len(f.Answers) == 0 {
+			fmt.Fprintf(b, "| %s | unknown | unknown | unknown | was asked, has not answered |\n", escape(f.From))
+		}
+		for _, a := range f.Answers {
+			fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", escape(f.From), Mark(a.Told), Mark(a.Clear), Mark(a.Solved), escape(a.Text))
+		}
+	}
+	b.WriteString("\n")
+}
+
+// Mark is a mark of feedback in words.
+func Mark(n int64) string {
+	if n == 0 {
+		return "unknown"
+	}
+	return fmt.Sprintf("%d of 5", n)
 }
 
 func writeCorrections(b *strings.Builder, kase psirt.Case) {

@@ -60,6 +60,8 @@ func words(body psirt.Body) string {
 		return fmt.Sprintf("asks to open %s: %s", b.Rung, b.Why)
 	case *psirt.NoticeWave:
 		return fmt.Sprintf("notices to %d tenants", b.Recipients)
+	case *psirt.FeedbackAsked:
+		return fmt.Sprintf("%s is asked what they think", b.From)
 	case *psirt.FeedbackReceived:
 		return fmt.Sprintf("%s says: %s", b.From, firstLine(b.Text))
 	case *psirt.CorrectionAdded:

@@ -124,6 +124,7 @@ var access = map[string]who{
 	"/headgate.v1.RepositoryService/PublishTargets":    operator,
 	"/headgate.v1.ReviewService/GetReview":             operator,
 	"/headgate.v1.ReviewService/CheckCorrection":       operator,
+	"/headgate.v1.ReviewService/AskFeedback":           operator,
 	"/headgate.v1.RolloutService/StartRollout":         operator,
 	"/headgate.v1.RolloutService/GetRollout":           operator,
 	"/headgate.v1.RolloutService/ListRollouts":         operator,

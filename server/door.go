@@ -154,6 +154,7 @@ func (s *Server) openDoor(ctx context.Context) (err error) {
 	if err != nil || door == nil {
 		return err
 	}
+	s.opened = door
 	door.Mount(s.mux)
 	if s.cfg.OutgoingMail != nil {
 		sender, err := s.cfg.OutgoingMail.sender()

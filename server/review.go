@@ -194,6 +194,9 @@ func reviewOut(c store.Case, in review.Incident) (*headgatev1.Review, error) {
 	for i, x := range c.Outcome.Corrections {
 		out.Corrections = append(out.Corrections, &headgatev1.Correction{Number: int64(i) + 1, Text: x.Text, Check: x.Check, Red: x.Red, Green: x.Green})
 	}
+	for _, f := range c.Outcome.Feedback {
+		out.Feedback = append(out.Feedback, feedbackOut(f))
+	}
 	out.Markdown, err = review.Markdown(out.Case, in)
 	return out, err
 }

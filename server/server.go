@@ -30,6 +30,7 @@ import (
 	"github.com/headgate/headgate/psirt"
 	"github.com/headgate/headgate/release/tuf"
 	"github.com/headgate/headgate/rollout"
+	"github.com/headgate/headgate/server/intake"
 	"github.com/headgate/headgate/store"
 )
 
@@ -65,6 +66,7 @@ type Server struct {
 	duty       *control.Duty
 	postman    *control.Postman // nil if the server mails nothing about reports
 	letterhead store.Letterhead
+	opened     *intake.Door // nil without intake
 	files      *files
 	metrics    *metrics
 	skews      *skews

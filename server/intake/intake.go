@@ -100,6 +100,8 @@ type Reports interface {
 	Submit(ctx context.Context, s store.Submission, now time.Time) (store.Report, bool, error)
 	ReportPage(ctx context.Context, secret store.Hash, now time.Time) (store.ReportPage, error)
 	AddToPage(ctx context.Context, secret store.Hash, b psirt.Body, now time.Time) error
+	FeedbackForm(ctx context.Context, secret store.Hash) (psirt.Feedback, error)
+	AddFeedback(ctx context.Context, secret store.Hash, b psirt.FeedbackReceived, now time.Time) error
 }
 
 // Door answers the public. It is safe for concurrent use.
@@ -142,6 +144,8 @@ func (d *Door) Mount(mux interface {
 	handle("POST /report", d.postReport)
 	handle("GET /report/{secret}", d.getPage)
 	handle("POST /report/{secret}", d.postPage)
+	handle("GET /feedback/{secret}", d.getFeedback)
+	handle("POST /feedback/{secret}", d.postFeedback)
 	handle("GET /report.css", d.getStyle)
 	handle("GET /report.asc", d.getKey)
 	handle("GET /.well-known/security.txt", d.getSecurityTxt)

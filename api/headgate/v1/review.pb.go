@@ -266,6 +266,296 @@ func (x *Correction) GetGreen() bool {
 	return false
 }
 
+// Feedback is what a party or tenant thinks of how the case was handled.
+type Feedback struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "vendor:acme", "tenant:example-corp", "cert-xy".
+	From string `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// 0 if it came unasked.
+	AskedUs       int64             `protobuf:"varint,2,opt,name=asked_us,json=askedUs,proto3" json:"asked_us,omitempty"`
+	Answers       []*FeedbackAnswer `protobuf:"bytes,3,rep,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Feedback) Reset() {
+	*x = Feedback{}
+	mi := &file_headgate_v1_review_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Feedback) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Feedback) ProtoMessage() {}
+
+func (x *Feedback) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_review_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Feedback.ProtoReflect.Descriptor instead.
+func (*Feedback) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_review_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Feedback) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Feedback) GetAskedUs() int64 {
+	if x != nil {
+		return x.AskedUs
+	}
+	return 0
+}
+
+func (x *Feedback) GetAnswers() []*FeedbackAnswer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+// FeedbackAnswer has marks of 1 (not at all) to 5 (fully); 0 is no answer.
+type FeedbackAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Told          int64                  `protobuf:"varint,1,opt,name=told,proto3" json:"told,omitempty"`
+	Clear         int64                  `protobuf:"varint,2,opt,name=clear,proto3" json:"clear,omitempty"`
+	Solved        int64                  `protobuf:"varint,3,opt,name=solved,proto3" json:"solved,omitempty"`
+	Text          string                 `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FeedbackAnswer) Reset() {
+	*x = FeedbackAnswer{}
+	mi := &file_headgate_v1_review_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FeedbackAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FeedbackAnswer) ProtoMessage() {}
+
+func (x *FeedbackAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_review_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FeedbackAnswer.ProtoReflect.Descriptor instead.
+func (*FeedbackAnswer) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_review_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *FeedbackAnswer) GetTold() int64 {
+	if x != nil {
+		return x.Told
+	}
+	return 0
+}
+
+func (x *FeedbackAnswer) GetClear() int64 {
+	if x != nil {
+		return x.Clear
+	}
+	return 0
+}
+
+func (x *FeedbackAnswer) GetSolved() int64 {
+	if x != nil {
+		return x.Solved
+	}
+	return 0
+}
+
+func (x *FeedbackAnswer) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type AskFeedbackRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Case  string                 `protobuf:"bytes,1,opt,name=case,proto3" json:"case,omitempty"`
+	From  []string               `protobuf:"bytes,2,rep,name=from,proto3" json:"from,omitempty"`
+	// What the form says that it is about: all that it tells of the case.
+	About         string `protobuf:"bytes,3,opt,name=about,proto3" json:"about,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AskFeedbackRequest) Reset() {
+	*x = AskFeedbackRequest{}
+	mi := &file_headgate_v1_review_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AskFeedbackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AskFeedbackRequest) ProtoMessage() {}
+
+func (x *AskFeedbackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_review_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AskFeedbackRequest.ProtoReflect.Descriptor instead.
+func (*AskFeedbackRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_review_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AskFeedbackRequest) GetCase() string {
+	if x != nil {
+		return x.Case
+	}
+	return ""
+}
+
+func (x *AskFeedbackRequest) GetFrom() []string {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *AskFeedbackRequest) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
+type AskFeedbackResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Links         []*FeedbackLink        `protobuf:"bytes,1,rep,name=links,proto3" json:"links,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AskFeedbackResponse) Reset() {
+	*x = AskFeedbackResponse{}
+	mi := &file_headgate_v1_review_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AskFeedbackResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AskFeedbackResponse) ProtoMessage() {}
+
+func (x *AskFeedbackResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_review_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AskFeedbackResponse.ProtoReflect.Descriptor instead.
+func (*AskFeedbackResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_review_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AskFeedbackResponse) GetLinks() []*FeedbackLink {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+type FeedbackLink struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	From  string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Secret: whoever has it answers for the party.
+	Url           string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FeedbackLink) Reset() {
+	*x = FeedbackLink{}
+	mi := &file_headgate_v1_review_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FeedbackLink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FeedbackLink) ProtoMessage() {}
+
+func (x *FeedbackLink) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_review_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FeedbackLink.ProtoReflect.Descriptor instead.
+func (*FeedbackLink) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_review_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *FeedbackLink) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *FeedbackLink) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
 type Review struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Case        string                 `protobuf:"bytes,1,opt,name=case,proto3" json:"case,omitempty"`
@@ -273,14 +563,15 @@ type Review struct {
 	Events      []*Event               `protobuf:"bytes,3,rep,name=events,proto3" json:"events,omitempty"`
 	Corrections []*Correction          `protobuf:"bytes,4,rep,name=corrections,proto3" json:"corrections,omitempty"`
 	// The whole as Markdown.
-	Markdown      string `protobuf:"bytes,5,opt,name=markdown,proto3" json:"markdown,omitempty"`
+	Markdown      string      `protobuf:"bytes,5,opt,name=markdown,proto3" json:"markdown,omitempty"`
+	Feedback      []*Feedback `protobuf:"bytes,6,rep,name=feedback,proto3" json:"feedback,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Review) Reset() {
 	*x = Review{}
-	mi := &file_headgate_v1_review_proto_msgTypes[3]
+	mi := &file_headgate_v1_review_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -292,7 +583,7 @@ func (x *Review) String() string {
 func (*Review) ProtoMessage() {}
 
 func (x *Review) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_review_proto_msgTypes[3]
+	mi := &file_headgate_v1_review_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -305,7 +596,7 @@ func (x *Review) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Review.ProtoReflect.Descriptor instead.
 func (*Review) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_review_proto_rawDescGZIP(), []int{3}
+	return file_headgate_v1_review_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Review) GetCase() string {
@@ -343,6 +634,13 @@ func (x *Review) GetMarkdown() string {
 	return ""
 }
 
+func (x *Review) GetFeedback() []*Feedback {
+	if x != nil {
+		return x.Feedback
+	}
+	return nil
+}
+
 type GetReviewRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Case          string                 `protobuf:"bytes,1,opt,name=case,proto3" json:"case,omitempty"`
@@ -352,7 +650,7 @@ type GetReviewRequest struct {
 
 func (x *GetReviewRequest) Reset() {
 	*x = GetReviewRequest{}
-	mi := &file_headgate_v1_review_proto_msgTypes[4]
+	mi := &file_headgate_v1_review_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -364,7 +662,7 @@ func (x *GetReviewRequest) String() string {
 func (*GetReviewRequest) ProtoMessage() {}
 
 func (x *GetReviewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_review_proto_msgTypes[4]
+	mi := &file_headgate_v1_review_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -377,7 +675,7 @@ func (x *GetReviewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReviewRequest.ProtoReflect.Descriptor instead.
 func (*GetReviewRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_review_proto_rawDescGZIP(), []int{4}
+	return file_headgate_v1_review_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetReviewRequest) GetCase() string {
@@ -396,7 +694,7 @@ type GetReviewResponse struct {
 
 func (x *GetReviewResponse) Reset() {
 	*x = GetReviewResponse{}
-	mi := &file_headgate_v1_review_proto_msgTypes[5]
+	mi := &file_headgate_v1_review_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +706,7 @@ func (x *GetReviewResponse) String() string {
 func (*GetReviewResponse) ProtoMessage() {}
 
 func (x *GetReviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_review_proto_msgTypes[5]
+	mi := &file_headgate_v1_review_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +719,7 @@ func (x *GetReviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReviewResponse.ProtoReflect.Descriptor instead.
 func (*GetReviewResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_review_proto_rawDescGZIP(), []int{5}
+	return file_headgate_v1_review_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetReviewResponse) GetReview() *Review {
@@ -444,7 +742,7 @@ type CheckCorrectionRequest struct {
 
 func (x *CheckCorrectionRequest) Reset() {
 	*x = CheckCorrectionRequest{}
-	mi := &file_headgate_v1_review_proto_msgTypes[6]
+	mi := &file_headgate_v1_review_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -456,7 +754,7 @@ func (x *CheckCorrectionRequest) String() string {
 func (*CheckCorrectionRequest) ProtoMessage() {}
 
 func (x *CheckCorrectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_review_proto_msgTypes[6]
+	mi := &file_headgate_v1_review_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -469,7 +767,7 @@ func (x *CheckCorrectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckCorrectionRequest.ProtoReflect.Descriptor instead.
 func (*CheckCorrectionRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_review_proto_rawDescGZIP(), []int{6}
+	return file_headgate_v1_review_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CheckCorrectionRequest) GetCase() string {
@@ -502,7 +800,7 @@ type CheckCorrectionResponse struct {
 
 func (x *CheckCorrectionResponse) Reset() {
 	*x = CheckCorrectionResponse{}
-	mi := &file_headgate_v1_review_proto_msgTypes[7]
+	mi := &file_headgate_v1_review_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -514,7 +812,7 @@ func (x *CheckCorrectionResponse) String() string {
 func (*CheckCorrectionResponse) ProtoMessage() {}
 
 func (x *CheckCorrectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_review_proto_msgTypes[7]
+	mi := &file_headgate_v1_review_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -527,7 +825,7 @@ func (x *CheckCorrectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckCorrectionResponse.ProtoReflect.Descriptor instead.
 func (*CheckCorrectionResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_review_proto_rawDescGZIP(), []int{7}
+	return file_headgate_v1_review_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CheckCorrectionResponse) GetReview() *Review {
@@ -561,13 +859,32 @@ const file_headgate_v1_review_proto_rawDesc = "" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x14\n" +
 	"\x05check\x18\x03 \x01(\tR\x05check\x12\x10\n" +
 	"\x03red\x18\x04 \x01(\bR\x03red\x12\x14\n" +
-	"\x05green\x18\x05 \x01(\bR\x05green\"\xd1\x01\n" +
+	"\x05green\x18\x05 \x01(\bR\x05green\"p\n" +
+	"\bFeedback\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x19\n" +
+	"\basked_us\x18\x02 \x01(\x03R\aaskedUs\x125\n" +
+	"\aanswers\x18\x03 \x03(\v2\x1b.headgate.v1.FeedbackAnswerR\aanswers\"f\n" +
+	"\x0eFeedbackAnswer\x12\x12\n" +
+	"\x04told\x18\x01 \x01(\x03R\x04told\x12\x14\n" +
+	"\x05clear\x18\x02 \x01(\x03R\x05clear\x12\x16\n" +
+	"\x06solved\x18\x03 \x01(\x03R\x06solved\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"R\n" +
+	"\x12AskFeedbackRequest\x12\x12\n" +
+	"\x04case\x18\x01 \x01(\tR\x04case\x12\x12\n" +
+	"\x04from\x18\x02 \x03(\tR\x04from\x12\x14\n" +
+	"\x05about\x18\x03 \x01(\tR\x05about\"F\n" +
+	"\x13AskFeedbackResponse\x12/\n" +
+	"\x05links\x18\x01 \x03(\v2\x19.headgate.v1.FeedbackLinkR\x05links\"4\n" +
+	"\fFeedbackLink\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\"\x84\x02\n" +
 	"\x06Review\x12\x12\n" +
 	"\x04case\x18\x01 \x01(\tR\x04case\x120\n" +
 	"\bmeasures\x18\x02 \x03(\v2\x14.headgate.v1.MeasureR\bmeasures\x12*\n" +
 	"\x06events\x18\x03 \x03(\v2\x12.headgate.v1.EventR\x06events\x129\n" +
 	"\vcorrections\x18\x04 \x03(\v2\x17.headgate.v1.CorrectionR\vcorrections\x12\x1a\n" +
-	"\bmarkdown\x18\x05 \x01(\tR\bmarkdown\"&\n" +
+	"\bmarkdown\x18\x05 \x01(\tR\bmarkdown\x121\n" +
+	"\bfeedback\x18\x06 \x03(\v2\x15.headgate.v1.FeedbackR\bfeedback\"&\n" +
 	"\x10GetReviewRequest\x12\x12\n" +
 	"\x04case\x18\x01 \x01(\tR\x04case\"@\n" +
 	"\x11GetReviewResponse\x12+\n" +
@@ -577,10 +894,11 @@ const file_headgate_v1_review_proto_rawDesc = "" +
 	"\x06number\x18\x02 \x01(\x03R\x06number\x12\x1a\n" +
 	"\benvelope\x18\x03 \x01(\fR\benvelope\"F\n" +
 	"\x17CheckCorrectionResponse\x12+\n" +
-	"\x06review\x18\x01 \x01(\v2\x13.headgate.v1.ReviewR\x06review2\xb9\x01\n" +
+	"\x06review\x18\x01 \x01(\v2\x13.headgate.v1.ReviewR\x06review2\x8b\x02\n" +
 	"\rReviewService\x12J\n" +
 	"\tGetReview\x12\x1d.headgate.v1.GetReviewRequest\x1a\x1e.headgate.v1.GetReviewResponse\x12\\\n" +
-	"\x0fCheckCorrection\x12#.headgate.v1.CheckCorrectionRequest\x1a$.headgate.v1.CheckCorrectionResponseB9Z7github.com/headgate/headgate/api/headgate/v1;headgatev1b\x06proto3"
+	"\x0fCheckCorrection\x12#.headgate.v1.CheckCorrectionRequest\x1a$.headgate.v1.CheckCorrectionResponse\x12P\n" +
+	"\vAskFeedback\x12\x1f.headgate.v1.AskFeedbackRequest\x1a .headgate.v1.AskFeedbackResponseB9Z7github.com/headgate/headgate/api/headgate/v1;headgatev1b\x06proto3"
 
 var (
 	file_headgate_v1_review_proto_rawDescOnce sync.Once
@@ -594,32 +912,42 @@ func file_headgate_v1_review_proto_rawDescGZIP() []byte {
 	return file_headgate_v1_review_proto_rawDescData
 }
 
-var file_headgate_v1_review_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_headgate_v1_review_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_headgate_v1_review_proto_goTypes = []any{
 	(*Measure)(nil),                 // 0: headgate.v1.Measure
 	(*Event)(nil),                   // 1: headgate.v1.Event
 	(*Correction)(nil),              // 2: headgate.v1.Correction
-	(*Review)(nil),                  // 3: headgate.v1.Review
-	(*GetReviewRequest)(nil),        // 4: headgate.v1.GetReviewRequest
-	(*GetReviewResponse)(nil),       // 5: headgate.v1.GetReviewResponse
-	(*CheckCorrectionRequest)(nil),  // 6: headgate.v1.CheckCorrectionRequest
-	(*CheckCorrectionResponse)(nil), // 7: headgate.v1.CheckCorrectionResponse
+	(*Feedback)(nil),                // 3: headgate.v1.Feedback
+	(*FeedbackAnswer)(nil),          // 4: headgate.v1.FeedbackAnswer
+	(*AskFeedbackRequest)(nil),      // 5: headgate.v1.AskFeedbackRequest
+	(*AskFeedbackResponse)(nil),     // 6: headgate.v1.AskFeedbackResponse
+	(*FeedbackLink)(nil),            // 7: headgate.v1.FeedbackLink
+	(*Review)(nil),                  // 8: headgate.v1.Review
+	(*GetReviewRequest)(nil),        // 9: headgate.v1.GetReviewRequest
+	(*GetReviewResponse)(nil),       // 10: headgate.v1.GetReviewResponse
+	(*CheckCorrectionRequest)(nil),  // 11: headgate.v1.CheckCorrectionRequest
+	(*CheckCorrectionResponse)(nil), // 12: headgate.v1.CheckCorrectionResponse
 }
 var file_headgate_v1_review_proto_depIdxs = []int32{
-	0, // 0: headgate.v1.Review.measures:type_name -> headgate.v1.Measure
-	1, // 1: headgate.v1.Review.events:type_name -> headgate.v1.Event
-	2, // 2: headgate.v1.Review.corrections:type_name -> headgate.v1.Correction
-	3, // 3: headgate.v1.GetReviewResponse.review:type_name -> headgate.v1.Review
-	3, // 4: headgate.v1.CheckCorrectionResponse.review:type_name -> headgate.v1.Review
-	4, // 5: headgate.v1.ReviewService.GetReview:input_type -> headgate.v1.GetReviewRequest
-	6, // 6: headgate.v1.ReviewService.CheckCorrection:input_type -> headgate.v1.CheckCorrectionRequest
-	5, // 7: headgate.v1.ReviewService.GetReview:output_type -> headgate.v1.GetReviewResponse
-	7, // 8: headgate.v1.ReviewService.CheckCorrection:output_type -> headgate.v1.CheckCorrectionResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4,  // 0: headgate.v1.Feedback.answers:type_name -> headgate.v1.FeedbackAnswer
+	7,  // 1: headgate.v1.AskFeedbackResponse.links:type_name -> headgate.v1.FeedbackLink
+	0,  // 2: headgate.v1.Review.measures:type_name -> headgate.v1.Measure
+	1,  // 3: headgate.v1.Review.events:type_name -> headgate.v1.Event
+	2,  // 4: headgate.v1.Review.corrections:type_name -> headgate.v1.Correction
+	3,  // 5: headgate.v1.Review.feedback:type_name -> headgate.v1.Feedback
+	8,  // 6: headgate.v1.GetReviewResponse.review:type_name -> headgate.v1.Review
+	8,  // 7: headgate.v1.CheckCorrectionResponse.review:type_name -> headgate.v1.Review
+	9,  // 8: headgate.v1.ReviewService.GetReview:input_type -> headgate.v1.GetReviewRequest
+	11, // 9: headgate.v1.ReviewService.CheckCorrection:input_type -> headgate.v1.CheckCorrectionRequest
+	5,  // 10: headgate.v1.ReviewService.AskFeedback:input_type -> headgate.v1.AskFeedbackRequest
+	10, // 11: headgate.v1.ReviewService.GetReview:output_type -> headgate.v1.GetReviewResponse
+	12, // 12: headgate.v1.ReviewService.CheckCorrection:output_type -> headgate.v1.CheckCorrectionResponse
+	6,  // 13: headgate.v1.ReviewService.AskFeedback:output_type -> headgate.v1.AskFeedbackResponse
+	11, // [11:14] is the sub-list for method output_type
+	8,  // [8:11] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_review_proto_init() }
@@ -633,7 +961,7 @@ func file_headgate_v1_review_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_review_proto_rawDesc), len(file_headgate_v1_review_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -38,6 +38,9 @@ const (
 	// ReviewServiceCheckCorrectionProcedure is the fully-qualified name of the ReviewService's
 	// CheckCorrection RPC.
 	ReviewServiceCheckCorrectionProcedure = "/headgate.v1.ReviewService/CheckCorrection"
+	// ReviewServiceAskFeedbackProcedure is the fully-qualified name of the ReviewService's AskFeedback
+	// RPC.
+	ReviewServiceAskFeedbackProcedure = "/headgate.v1.ReviewService/AskFeedback"
 )
 
 // ReviewServiceClient is a client for the headgate.v1.ReviewService service.
@@ -47,6 +50,9 @@ type ReviewServiceClient interface {
 	// signed attestation (see EvidenceService) of the kind that the action names. It
 	// counts as done once it was seen to fail and then to pass.
 	CheckCorrection(context.Context, *connect.Request[v1.CheckCorrectionRequest]) (*connect.Response[v1.CheckCorrectionResponse], error)
+	// AskFeedback opens a form for each party or tenant that is named, behind a secret
+	// link, and records that it was asked. Asked again, it keeps its link.
+	AskFeedback(context.Context, *connect.Request[v1.AskFeedbackRequest]) (*connect.Response[v1.AskFeedbackResponse], error)
 }
 
 // NewReviewServiceClient constructs a client for the headgate.v1.ReviewService service. By default,
@@ -72,6 +78,12 @@ func NewReviewServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(reviewServiceMethods.ByName("CheckCorrection")),
 			connect.WithClientOptions(opts...),
 		),
+		askFeedback: connect.NewClient[v1.AskFeedbackRequest, v1.AskFeedbackResponse](
+			httpClient,
+			baseURL+ReviewServiceAskFeedbackProcedure,
+			connect.WithSchema(reviewServiceMethods.ByName("AskFeedback")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -79,6 +91,7 @@ func NewReviewServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 type reviewServiceClient struct {
 	getReview       *connect.Client[v1.GetReviewRequest, v1.GetReviewResponse]
 	checkCorrection *connect.Client[v1.CheckCorrectionRequest, v1.CheckCorrectionResponse]
+	askFeedback     *connect.Client[v1.AskFeedbackRequest, v1.AskFeedbackResponse]
 }
 
 // GetReview calls headgate.v1.ReviewService.GetReview.
@@ -91,6 +104,11 @@ func (c *reviewServiceClient) CheckCorrection(ctx context.Context, req *connect.
 	return c.checkCorrection.CallUnary(ctx, req)
 }
 
+// AskFeedback calls headgate.v1.ReviewService.AskFeedback.
+func (c *reviewServiceClient) AskFeedback(ctx context.Context, req *connect.Request[v1.AskFeedbackRequest]) (*connect.Response[v1.AskFeedbackResponse], error) {
+	return c.askFeedback.CallUnary(ctx, req)
+}
+
 // ReviewServiceHandler is an implementation of the headgate.v1.ReviewService service.
 type ReviewServiceHandler interface {
 	GetReview(context.Context, *connect.Request[v1.GetReviewRequest]) (*connect.Response[v1.GetReviewResponse], error)
@@ -98,6 +116,9 @@ type ReviewServiceHandler interface {
 	// signed attestation (see EvidenceService) of the kind that the action names. It
 	// counts as done once it was seen to fail and then to pass.
 	CheckCorrection(context.Context, *connect.Request[v1.CheckCorrectionRequest]) (*connect.Response[v1.CheckCorrectionResponse], error)
+	// AskFeedback opens a form for each party or tenant that is named, behind a secret
+	// link, and records that it was asked. Asked again, it keeps its link.
+	AskFeedback(context.Context, *connect.Request[v1.AskFeedbackRequest]) (*connect.Response[v1.AskFeedbackResponse], error)
 }
 
 // NewReviewServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -119,12 +140,20 @@ func NewReviewServiceHandler(svc ReviewServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(reviewServiceMethods.ByName("CheckCorrection")),
 		connect.WithHandlerOptions(opts...),
 	)
+	reviewServiceAskFeedbackHandler := connect.NewUnaryHandler(
+		ReviewServiceAskFeedbackProcedure,
+		svc.AskFeedback,
+		connect.WithSchema(reviewServiceMethods.ByName("AskFeedback")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/headgate.v1.ReviewService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ReviewServiceGetReviewProcedure:
 			reviewServiceGetReviewHandler.ServeHTTP(w, r)
 		case ReviewServiceCheckCorrectionProcedure:
 			reviewServiceCheckCorrectionHandler.ServeHTTP(w, r)
+		case ReviewServiceAskFeedbackProcedure:
+			reviewServiceAskFeedbackHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -140,4 +169,8 @@ func (UnimplementedReviewServiceHandler) GetReview(context.Context, *connect.Req
 
 func (UnimplementedReviewServiceHandler) CheckCorrection(context.Context, *connect.Request[v1.CheckCorrectionRequest]) (*connect.Response[v1.CheckCorrectionResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.ReviewService.CheckCorrection is not implemented"))
+}
+
+func (UnimplementedReviewServiceHandler) AskFeedback(context.Context, *connect.Request[v1.AskFeedbackRequest]) (*connect.Response[v1.AskFeedbackResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.ReviewService.AskFeedback is not implemented"))
 }
