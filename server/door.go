@@ -36,9 +36,12 @@ type OutgoingMail struct {
 	// User and PasswordFile are for authentication; without a user there is none.
 	User         string `json:"user,omitempty"`
 	PasswordFile string `json:"password_file,omitempty"`
+	// SignKeyFile holds the OpenPGP secret key, in armour and without a passphrase, that
+	// signs letters to reporters and calls; empty signs nothing.
+	SignKeyFile string `json:"sign_key_file,omitempty"`
 }
 
-func (c OutgoingMail) sender() (*smtp.Sender, error) {
+func (c OutgoingMail) sender(now time.Time) (*smtp.Sender, error) {
 	o := smtp.Config{Host: c.Host, Port: c.Port, From: c.From, TLS: c.TLS, User: c.User}
 	if o.TLS == "" {
 		o.TLS = smtp.StartTLS
@@ -49,6 +52,10 @@ func (c OutgoingMail) sender() (*smtp.Sender, error) {
 			return nil, fmt.Errorf("read outgoing_mail.password_file: %w", err)
 		}
 		o.Password = strings.TrimSpace(string(b))
+	}
+	var err error
+	if o.Sign, err = signKey(c.SignKeyFile, now); err != nil {
+		return nil, fmt.Errorf("configuration: outgoing_mail: sign_key_file: %w", err)
 	}
 	s, err := smtp.New(o)
 	if err != nil {
@@ -157,7 +164,7 @@ func (s *Server) openDoor(ctx context.Context) (err error) {
 	s.opened = door
 	door.Mount(s.mux)
 	if s.cfg.OutgoingMail != nil {
-		sender, err := s.cfg.OutgoingMail.sender()
+		sender, err := s.cfg.OutgoingMail.sender(s.cfg.Now())
 		if err != nil {
 			return err
 		}

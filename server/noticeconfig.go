@@ -12,6 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"github.com/ProtonMail/gopenpgp/v3/crypto"
 
 	"github.com/headgate/headgate/control"
 	"github.com/headgate/headgate/internal/atomicfile"
@@ -39,6 +42,9 @@ type MailConfig struct {
 	// User is for AUTH, with the password in PasswordFile; no user is none.
 	User         string `json:"user,omitempty"`
 	PasswordFile string `json:"password_file,omitempty"`
+	// SignKeyFile holds the OpenPGP secret key, in armour and without a passphrase, that
+	// signs what is mailed; empty signs nothing.
+	SignKeyFile string `json:"sign_key_file,omitempty"`
 	// Hello is the name given in EHLO. Default: the domain of From.
 	Hello string `json:"hello,omitempty"`
 	// Timeout is for each command; the answer to the whole message is waited for ten
@@ -88,12 +94,31 @@ func (c Config) transports() (map[notify.Channel]control.Transport, error) {
 		}
 		m.Password = strings.TrimSpace(string(b))
 	}
+	if m.Sign, err = signKey(c.Mail.SignKeyFile, c.Now()); err != nil {
+		return nil, fmt.Errorf("configuration: mail: sign_key_file: %w", err)
+	}
 	sender, err := smtp.New(m)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: mail: %w", err)
 	}
 	out[notify.Email] = sender
 	return out, nil
+}
+
+// signKey reads the key that mail is signed by; nil if there is none.
+func signKey(path string, now time.Time) (*crypto.Key, error) {
+	if path == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	k, err := smtp.ParseSigner(string(b), now)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return k, nil
 }
 
 // authorities reads a file of certificates on top of the system's; nil is the

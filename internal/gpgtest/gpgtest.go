@@ -59,3 +59,10 @@ func (g *GnuPG) Person(address string) (public string) {
 	public, _ = g.Run("", "--armor", "--export", address)
 	return public
 }
+
+// Try runs gpg where it may fail, and returns what it wrote.
+func (g *GnuPG) Try(args ...string) (string, error) {
+	cmd := exec.Command("gpg", append([]string{"--homedir", g.Home, "--batch", "--yes", "--no-tty", "--trust-model", "always"}, args...)...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}

@@ -47,8 +47,11 @@ func (s *Sender) compose(p notify.Parcel) (io.WriterTo, error) {
 	if err := CheckAddress(p.Address); err != nil {
 		return nil, err
 	}
-	if p.Key != "" {
+	switch {
+	case p.Key != "":
 		return s.composeEncrypted(p)
+	case s.c.Sign != nil:
+		return s.composeSigned(p)
 	}
 	m := mail.NewMsg(mail.WithNoDefaultUserAgent())
 	if err := m.From(s.c.From); err != nil {
@@ -74,7 +77,7 @@ func (s *Sender) composeEncrypted(p notify.Parcel) (io.WriterTo, error) {
 	if err != nil {
 		return nil, err
 	}
-	var b, body bytes.Buffer
+	var body bytes.Buffer
 	w := multipart.NewWriter(&body)
 	for kind, text := range oneByOne("application/pgp-encrypted", "Version: 1\r\n", "application/octet-stream", armored) {
 		part, err := w.CreatePart(textproto.MIMEHeader{"Content-Type": {kind}, "Content-Transfer-Encoding": {"7bit"}})
@@ -88,16 +91,8 @@ func (s *Sender) composeEncrypted(p notify.Parcel) (io.WriterTo, error) {
 	if err := w.Close(); err != nil {
 		return nil, fmt.Errorf("assemble: %w", err)
 	}
-	for name, value := range oneByOne(
-		"From", "<"+s.c.From+">", "To", "<"+p.Address+">", "Subject", mime.QEncoding.Encode("utf-8", p.Message.Opaque),
-		"Date", p.Created.UTC().Format(time.RFC1123Z), "Message-ID", "<"+p.MessageID+">", "Auto-Submitted", "auto-generated",
-		"MIME-Version", "1.0", "Content-Type", `multipart/encrypted; protocol="application/pgp-encrypted"; boundary=`+w.Boundary(),
-	) {
-		b.WriteString(name + ": " + value + "\r\n")
-	}
-	b.WriteString("\r\n")
-	b.Write(body.Bytes())
-	return &b, nil
+	kind := `multipart/encrypted; protocol="application/pgp-encrypted"; boundary=` + w.Boundary()
+	return s.whole(p, mime.QEncoding.Encode("utf-8", p.Message.Opaque), kind, body.Bytes()), nil
 }
 
 // oneByOne yields pairs in the order given.
@@ -133,7 +128,12 @@ func (s *Sender) encrypt(p notify.Parcel) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("armor: %w", err)
 	}
-	return strings.ReplaceAll(strings.ReplaceAll(string(armored), "\r\n", "\n"), "\n", "\r\n"), nil
+	return crlf(string(armored)), nil
+}
+
+// crlf ends each line as mail does.
+func crlf(text string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\n", "\r\n")
 }
 
 // entity is a text/plain MIME entity with the true subject among its headers,

@@ -55,7 +55,7 @@ type Config struct {
 	// is waited for ten times as long: RFC 5321 4.5.3.2.6 asks for ten minutes,
 	// because a client that gives up sooner makes doubles.
 	Timeout time.Duration
-	// Sign signs what is encrypted; nil signs nothing.
+	// Sign signs each message, encrypted or not; nil signs nothing.
 	Sign *crypto.Key
 }
 
