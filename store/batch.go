@@ -223,7 +223,7 @@ func (r *batchRun) move(g *gate, id *identity, x *exposure, to health.State, a A
 		}
 	}
 	if next != health.Proven {
-		g.fail(id.id, x.rung, next)
+		g.fail(id.id, failure{x.rung, next, x.state == health.Open})
 	}
 	x.state, x.settled, x.changed = next, r.now, true
 	x.reason, x.detail, x.down = a.Reason, a.Detail, a.Down

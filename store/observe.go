@@ -65,6 +65,9 @@ type grants struct {
 type failure struct {
 	rung    int64
 	channel health.State // Harmed or Silent
+	// unproven: it was open until now. It counted as failed at every horizon, and
+	// must not drop out of those that are past.
+	unproven bool
 }
 
 // watched is what a gate knows of a rollout with a budget.
@@ -164,7 +167,9 @@ func (n *cohort) young(now time.Time, quiet time.Duration) (young int64) {
 }
 
 // count counts a first failure that is news. Failures count towards each horizon
-// that the cohort's youngest member has not passed, and while more may join.
+// that the cohort's youngest member has not passed, and while more may join; those
+// of endpoints that were never proven towards all: silence is known only after its
+// deadline, and later yet if the server was away.
 func (w *watched) count(f failure, open bool, now time.Time) {
 	n := w.cohort(f.rung)
 	if f.channel == health.Harmed {
@@ -173,7 +178,7 @@ func (w *watched) count(f failure, open bool, now time.Time) {
 		n.silent++
 	}
 	for j, h := range w.policy.Budget.Horizons {
-		if j < len(n.byAge) && (open || now.Sub(n.last) <= h.Age.Std()) {
+		if j < len(n.byAge) && (open || f.unproven || now.Sub(n.last) <= h.Age.Std()) {
 			n.byAge[j]++
 		}
 	}
@@ -187,12 +192,12 @@ func (g *gate) joinable(rung int64) bool {
 
 // fail notes a failure of an endpoint; saveWatched finds out whether it is its
 // first.
-func (g *gate) fail(endpoint, rung int64, channel health.State) {
+func (g *gate) fail(endpoint int64, f failure) {
 	if g.watched == nil {
 		return
 	}
 	if _, known := g.watched.failures[endpoint]; !known {
-		g.watched.failures[endpoint] = failure{rung, channel}
+		g.watched.failures[endpoint] = f
 	}
 }
 
@@ -276,10 +281,10 @@ func (r *batchRun) takeFallen() {
 			}
 			switch x := g.exposures[endpoint]; {
 			case x == nil && !r.keptFrom(g, r.endpoints[endpoint]):
-				g.fail(endpoint, rungControl, health.Harmed)
+				g.fail(endpoint, failure{rung: rungControl, channel: health.Harmed})
 			case x == nil:
 			case x.state == health.Proven:
-				g.fail(endpoint, x.rung, health.Harmed)
+				g.fail(endpoint, failure{rung: x.rung, channel: health.Harmed})
 			}
 		}
 	}

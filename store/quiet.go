@@ -95,12 +95,12 @@ func (r *batchRun) quiet(ctx context.Context, ro Rollout, who []any) (int, error
 		switch {
 		case id == nil, x != nil && x.reverted:
 		case x == nil && still[endpoint] && !r.keptFrom(g, id):
-			g.fail(endpoint, rungControl, health.Silent)
+			g.fail(endpoint, failure{rung: rungControl, channel: health.Silent})
 		case x == nil:
 		case x.state == health.Open && (still[endpoint] && r.now.Sub(x.granted) > p.Quiet() || r.now.After(p.Deadline(x.granted))):
 			r.move(g, id, x, health.Silent, AttemptReport{})
 		case x.state == health.Proven && still[endpoint]:
-			g.fail(endpoint, x.rung, health.Silent)
+			g.fail(endpoint, failure{rung: x.rung, channel: health.Silent})
 			r.member(g, id, "silent-after-proof")
 		}
 	}

@@ -155,7 +155,9 @@ func (c conn) tallies(ctx context.Context, r Rollout, kept map[int64]*cohort, in
 	if err != nil {
 		return nil, fmt.Errorf("count measurements by labels: %w", err)
 	}
-	err = read(`SELECT f.rung, e.labels, f.channel, 1, f.at FROM first_failure f JOIN endpoint e ON e.id = f.endpoint WHERE f.rollout = $1`, func(rung, _, when int64, channel string) {
+	err = read(`SELECT f.rung, e.labels, f.channel, CASE WHEN x.state = 'silent' THEN 1 ELSE 0 END, f.at
+		FROM first_failure f JOIN endpoint e ON e.id = f.endpoint LEFT JOIN exposure x ON x.rollout = f.rollout AND x.endpoint = f.endpoint AND x.rung = f.rung
+		WHERE f.rollout = $1`, func(rung, unproven, when int64, channel string) {
 		t := at(rung)
 		if channel == string(health.Harmed) {
 			t.harmed++
@@ -163,9 +165,10 @@ func (c conn) tallies(ctx context.Context, r Rollout, kept map[int64]*cohort, in
 			t.silent++
 		}
 		for j, h := range r.Policy.Budget.Horizons {
-			// Whether a later one counted, for more could join then, is not known: it
-			// stays counted.
-			if k := kept[rung]; k != nil && fromMicros(when).Sub(k.last) <= h.Age.Std() {
+			// Who is silent was never proven, and counted whenever it was known. Whether
+			// another later one counted, for more could join then, is not known: it stays
+			// counted.
+			if k := kept[rung]; k != nil && (unproven == 1 || fromMicros(when).Sub(k.last) <= h.Age.Std()) {
 				t.byAge[j]++
 			}
 		}

@@ -116,3 +116,61 @@ func (w *World) keepsKnowledge(t *testing.T, id int64) {
 		}
 	}
 }
+
+// lateSilence: who was never proven counts as failed at a horizon that is long
+// past when its silence is found, as after a server that was away; taken out with
+// its segment, and in again, like any other.
+func lateSilence(t *testing.T, newDSN func(testing.TB) string) {
+	w := NewWorld(t, Open(t, newDSN(t)), 4)
+	ro, err := w.Store.StartRollout(t.Context(), store.Start{
+		Product: Product, Version: "1.0.0", Policy: budgetPolicy(), Seed: seedFor(w), Actor: "operator:ann", Pace: rollout.Pace{Window: 2, Ceiling: 2, Turn: 1},
+	}, Start, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, two := store.Batch{}, store.Batch{}
+	for i := range 4 {
+		all.Beacons = append(all.Beacons, w.Beacon(i, ro.ID, ""))
+	}
+	w.Commit(t, all, at(1))
+	w.Commit(t, store.Batch{Asks: []store.GrantAsk{w.Ask(0, ro.ID), w.Ask(1, ro.ID)}}, at(2))
+	two.Beacons = []store.BeaconReport{w.Beacon(0, ro.ID, store.AttemptProven), w.Beacon(2, ro.ID, ""), w.Beacon(3, ro.ID, "")}
+	w.Commit(t, two, at(20))
+	byAge := func(s int) []int64 {
+		t.Helper()
+		snap, err := w.Store.Snapshot(t.Context(), ro.ID, at(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return snap.Observed.Cohorts[0].ByAge
+	}
+	if got := byAge(33); !slices.Equal(got, []int64{1, 1}) {
+		t.Fatalf("one is open when the cohort is looked at: %v", got)
+	}
+	two.Beacons = []store.BeaconReport{w.Beacon(0, ro.ID, store.AttemptProven), w.Beacon(2, ro.ID, ""), w.Beacon(3, ro.ID, "")}
+	w.Commit(t, two, at(400))
+	if n, err := w.Store.SweepQuiet(t.Context(), ro.ID, at(401), 100); err != nil || n != 1 {
+		t.Fatalf("%d turned silent, %v", n, err)
+	}
+	if got := byAge(402); !slices.Equal(got, []int64{1, 1}) {
+		t.Errorf("its silence was found after the horizons: %v; it must not drop out of them", got)
+	}
+	windows := fleet.Labels{"os": "windows"} // the silent one's
+	d := rollout.Decision{Action: rollout.HaltSegment, State: rollout.Running, Reasons: []rollout.Reason{{Code: "segment-evidence"}}, Pace: ro.Pace,
+		HaltSegments: []rollout.HaltedSegment{{ID: 1, Labels: windows, Share: 0.5}}, Knowledge: &rollout.Knowledge{}}
+	if _, err := w.decide(t, ro.ID, d); err != nil {
+		t.Fatal(err)
+	}
+	if got := byAge(403); !slices.Equal(got, []int64{0, 0}) {
+		t.Errorf("without its segment: %v", got)
+	}
+	for _, who := range []string{"ann", "bob"} {
+		if _, err := w.Store.OrderRollout(t.Context(), ro.ID, rollout.Order{Verb: rollout.VerbLift, Operator: who, Segment: windows}, at(404), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := byAge(405); !slices.Equal(got, []int64{1, 1}) {
+		t.Errorf("with its segment again: %v", got)
+	}
+	Healthy(t, w.Store)
+}

@@ -44,6 +44,7 @@ var suite = []struct {
 	{"PresenceCountsControls", presence},
 	{"EndpointsArePaged", paging},
 	{"BudgetCountsBothArmsByOneRule", bothArms},
+	{"SilenceThatIsFoundLateCountsAtEveryHorizon", lateSilence},
 	{"VitalsAreComparedOnceWithConcurrentControls", vitals},
 	{"PoliciesAreRevisions", policies},
 	{"OneOfTwoAppliesWins", oneApply},
