@@ -114,6 +114,10 @@ type tally struct {
 	byAge                           []int64
 }
 
+const textFailedByLabels = `SELECT f.rung, e.labels, f.channel, CASE WHEN x.state = 'silent' THEN 1 ELSE 0 END, f.at
+	FROM first_failure f JOIN endpoint e ON e.id = f.endpoint LEFT JOIN exposure x ON x.rollout = f.rollout AND x.endpoint = f.endpoint AND x.rung = f.rung
+	WHERE f.rollout = $1`
+
 // tallies counts, by cohort, the endpoints whose labels are in, and of those
 // that failed, by which age of their cohort's youngest.
 func (c conn) tallies(ctx context.Context, r Rollout, kept map[int64]*cohort, in func(fleet.Labels) bool) (map[int64]*tally, error) {
@@ -155,9 +159,7 @@ func (c conn) tallies(ctx context.Context, r Rollout, kept map[int64]*cohort, in
 	if err != nil {
 		return nil, fmt.Errorf("count measurements by labels: %w", err)
 	}
-	err = read(`SELECT f.rung, e.labels, f.channel, CASE WHEN x.state = 'silent' THEN 1 ELSE 0 END, f.at
-		FROM first_failure f JOIN endpoint e ON e.id = f.endpoint LEFT JOIN exposure x ON x.rollout = f.rollout AND x.endpoint = f.endpoint AND x.rung = f.rung
-		WHERE f.rollout = $1`, func(rung, unproven, when int64, channel string) {
+	err = read(textFailedByLabels, func(rung, unproven, when int64, channel string) {
 		t := at(rung)
 		if channel == string(health.Harmed) {
 			t.harmed++
