@@ -17,11 +17,13 @@ type LedgerReport struct {
 	// newest one's signature was checked too.
 	Checkpoints int64 `json:"checkpoints"`
 	Signed      bool  `json:"signed"`
+	// Key is the one in force, to which the given one led; empty if none was given.
+	Key string `json:"key,omitempty"`
 }
 
 func (a *app) ledgerCommand() *cobra.Command {
 	return group("ledger", "The append-only record of every fact and decision",
-		a.ledgerLog(), a.ledgerVerify(), a.ledgerCheckpoint(), a.ledgerProve())
+		a.ledgerLog(), a.ledgerVerify(), a.ledgerCheckpoint(), a.ledgerProve(), a.ledgerRotate())
 }
 
 func (a *app) ledgerLog() *cobra.Command {
@@ -70,7 +72,8 @@ func (a *app) ledgerVerify() *cobra.Command {
 		Long: `Check the whole ledger in a database, or a copy of one: every entry follows the
 one before, and each checkpoint is of the entries' Merkle tree. It needs the
 database alone: no server, no network. With --ledger-key the newest checkpoint's
-signature is checked too.`,
+signature is checked too: by that key, or by the one that it handed over to
+(headgate ledger rotate-key), each by the word of the key before it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if database == "" {
 				return usagef("say which --database: a SQLite file, or postgres://…")
@@ -85,6 +88,9 @@ signature is checked too.`,
 				t.field("last", r.Last)
 				t.field("root", r.Root)
 				t.field("checkpoints", fmt.Sprintf("%d, each of this tree; signature checked: %s", r.Checkpoints, yesNo(r.Signed)))
+				if r.Key != "" {
+					t.field("ledger key", r.Key)
+				}
 			})
 		},
 	}
@@ -145,4 +151,40 @@ server is asked for it.`,
 	}
 	c.Flags().StringVar(&ledgerKey, "ledger-key", "", "the ledger's verifier `key`, name+hash+key")
 	return c
+}
+
+// rotatedView is a rotation of the ledger's key as it is shown.
+type rotatedView struct {
+	Before string `json:"before"`
+	Key    string `json:"key"`
+}
+
+func (a *app) ledgerRotate() *cobra.Command {
+	return &cobra.Command{
+		Use: "rotate-key", Short: "Have another key sign the ledger's checkpoints", Args: cobra.NoArgs,
+		Long: `Have another key sign the ledger's checkpoints. The server makes it; an entry names
+it, and the first checkpoint that covers the entry carries the signatures of both.
+Whoever has the old key gets to the new one by headgate ledger verify. Checkpoints
+from before stay as they are.
+
+Several servers on one database share their keys: copy keys/ledger.key to the
+others afterwards. Until then one of them signs checkpoints, and that is enough.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.conn.connect()
+			if err != nil {
+				return err
+			}
+			if err := a.confirm("Checkpoints of the ledger will be signed with a new key, for good."); err != nil {
+				return err
+			}
+			res, err := call(cmd.Context(), c.ledger.RotateKey, &headgatev1.RotateKeyRequest{})
+			if err != nil {
+				return err
+			}
+			return a.result(rotatedView{Before: res.Before, Key: res.Key}, func(t *table) {
+				t.field("before", res.Before)
+				t.field("now", res.Key)
+			})
+		},
+	}
 }

@@ -24,7 +24,8 @@ type Log interface {
 // SignCheckpoint signs the ledger's head in the form of C2SP tlog-checkpoint, if
 // it grew since the last one. It signs nothing that does not extend what was
 // signed before: a log that shows two histories is worse than a silent one.
-func SignCheckpoint(ctx context.Context, l Log, s note.Signer, now time.Time) error {
+// Several sign it while one key hands over to another.
+func SignCheckpoint(ctx context.Context, l Log, now time.Time, by ...note.Signer) error {
 	head, err := l.LedgerHead(ctx)
 	if err != nil {
 		return fmt.Errorf("sign checkpoint: %w", err)
@@ -41,7 +42,7 @@ func SignCheckpoint(ctx context.Context, l Log, s note.Signer, now time.Time) er
 		return fmt.Errorf("sign checkpoint of %d entries: %w", head.Size, err)
 	}
 	c := ledger.Checkpoint{Size: head.Size, Root: root}
-	msg, err := c.Sign(s)
+	msg, err := c.Sign(by...)
 	if err != nil {
 		return err
 	}

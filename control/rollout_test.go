@@ -268,17 +268,17 @@ func TestCheckpointThatForksIsNotSigned(t *testing.T) {
 	check(t, err)
 	verifier, err := note.NewVerifier(public)
 	check(t, err)
-	check(t, SignCheckpoint(t.Context(), w.Store, signer, w.now))
+	check(t, SignCheckpoint(t.Context(), w.Store, w.now, signer))
 	c, err := w.LatestCheckpoint(t.Context())
 	check(t, err)
 	if _, err := ledger.OpenCheckpoint(c.Note, verifier); err != nil {
 		t.Error(err)
 	}
 	w.start(t)
-	if err := SignCheckpoint(t.Context(), forked{w.Store}, signer, w.now); !errors.Is(err, ledger.ErrBroken) {
+	if err := SignCheckpoint(t.Context(), forked{w.Store}, w.now, signer); !errors.Is(err, ledger.ErrBroken) {
 		t.Errorf("signed a second history: %v", err)
 	}
-	check(t, SignCheckpoint(t.Context(), w.Store, signer, w.now))
+	check(t, SignCheckpoint(t.Context(), w.Store, w.now, signer))
 }
 
 // forked is a log whose last checkpoint is of another history.

@@ -57,8 +57,8 @@ func ParseCheckpoint(text string) (Checkpoint, error) {
 }
 
 // Sign makes the checkpoint's signed note.
-func (c Checkpoint) Sign(s note.Signer) ([]byte, error) {
-	b, err := note.Sign(&note.Note{Text: c.Text()}, s)
+func (c Checkpoint) Sign(by ...note.Signer) ([]byte, error) {
+	b, err := note.Sign(&note.Note{Text: c.Text()}, by...)
 	if err != nil {
 		return nil, fmt.Errorf("sign checkpoint of %d entries: %w", c.Size, err)
 	}

@@ -85,6 +85,7 @@ var access = map[string]who{
 	"/headgate.v1.LadderService/SetLadder":             operator,
 	"/headgate.v1.LadderService/OverrideRung":          operator,
 	"/headgate.v1.LedgerService/ListEntries":           operator,
+	"/headgate.v1.LedgerService/RotateKey":             operator,
 	"/headgate.v1.LedgerService/GetCheckpoint":         operator,
 	"/headgate.v1.LedgerService/ProveInclusion":        operator,
 	"/headgate.v1.LedgerService/ProveConsistency":      operator,

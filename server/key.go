@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -12,18 +11,14 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/headgate/headgate/internal/atomicfile"
-	"github.com/headgate/headgate/ledger"
 	"github.com/headgate/headgate/store"
 )
 
 // keys are what the server signs with: the online roles and the ledger.
 type keys struct {
-	online       *keyring
-	ledger       string // note's private form; secret
-	ledgerPublic string
+	online *keyring
+	ledger *ledgerKeys
 }
 
 // loadKeys reads the server's keys, making what is missing. Servers on one
@@ -35,43 +30,12 @@ func loadKeys(dir string, log *slog.Logger) (k keys, err error) {
 	if k.online, err = openKeyring(dir, log); err != nil {
 		return k, err
 	}
-	k.ledger, k.ledgerPublic, err = ledgerKey(filepath.Join(dir, "ledger.key"))
+	k.ledger = &ledgerKeys{dir: dir}
+	if err := makeLedgerKey(k.ledger.present()); err != nil {
+		return k, err
+	}
+	_, _, err = k.ledger.read()
 	return k, err
-}
-
-// ledgerKey reads the checkpoint key in the form of package note. The public
-// part beside it is written first: with the private one there both are.
-func ledgerKey(path string) (private, public string, err error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		private, public, err := note.GenerateKey(rand.Reader, ledger.Origin)
-		if err != nil {
-			return "", "", fmt.Errorf("make ledger key: %w", err)
-		}
-		if err := atomicfile.Write(path+".pub", []byte(public+"\n"), 0o644); err != nil {
-			return "", "", err
-		}
-		if err := atomicfile.Write(path, []byte(private+"\n"), 0o600); err != nil {
-			return "", "", err
-		}
-	}
-	read := func(p string) string {
-		b, e := os.ReadFile(p)
-		err = errors.Join(err, e)
-		return strings.TrimSpace(string(b))
-	}
-	private, public = read(path), read(path+".pub")
-	if err != nil {
-		return "", "", fmt.Errorf("read ledger key: %w", err)
-	}
-	signer, err := note.NewSigner(private)
-	if err != nil {
-		return "", "", fmt.Errorf("ledger key %s: malformed", path)
-	}
-	verifier, err := note.NewVerifier(public)
-	if err != nil || verifier.KeyHash() != signer.KeyHash() || signer.Name() != ledger.Origin {
-		return "", "", fmt.Errorf("ledger key %s: its public part %s.pub does not belong to it", path, path)
-	}
-	return private, public, nil
 }
 
 // adminName is the name of the first operator token.

@@ -78,6 +78,15 @@ func (s ledgerService) ProveConsistency(ctx context.Context, req *connect.Reques
 	return connect.NewResponse(&headgatev1.ProveConsistencyResponse{Hashes: proofOut(proof)}), nil
 }
 
+// RotateKey implements LedgerService.
+func (s ledgerService) RotateKey(ctx context.Context, _ *connect.Request[headgatev1.RotateKeyRequest]) (*connect.Response[headgatev1.RotateKeyResponse], error) {
+	before, key, err := s.rotateLedgerKey(ctx, from(ctx).actor())
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&headgatev1.RotateKeyResponse{Before: before, Key: key}), nil
+}
+
 // within refuses a size that the ledger has not reached.
 func (s ledgerService) within(ctx context.Context, size int64) error {
 	head, err := s.store.LedgerHead(ctx)

@@ -25,7 +25,11 @@ func (s repositoryService) GetOnlineKeys(ctx context.Context, _ *connect.Request
 	}
 	s.settleKeys(ctx) // after a rotation by another server
 	present, next := s.keys.online.sets()
-	out := &headgatev1.GetOnlineKeysResponse{LedgerKey: s.keys.ledgerPublic, RootVersion: state.Version(tuf.Root), TargetsVersion: state.Version(tuf.Targets)}
+	ledgerKey, err := s.ledgerPublic(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &headgatev1.GetOnlineKeysResponse{LedgerKey: ledgerKey, RootVersion: state.Version(tuf.Root), TargetsVersion: state.Version(tuf.Targets)}
 	if out.TimestampKey, out.SnapshotKey, out.RolloutKey, err = onlineOut(present); err != nil {
 		return nil, err
 	}

@@ -23,8 +23,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/headgate/headgate/control"
 	"github.com/headgate/headgate/internal/lane"
 	"github.com/headgate/headgate/psirt"
@@ -274,15 +272,6 @@ func (s *Server) listen() (net.Listener, error) {
 	return tls.NewListener(l, &tls.Config{
 		Certificates: []tls.Certificate{s.cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
 	}), nil
-}
-
-// checkpoint signs the ledger's head.
-func (s *Server) checkpoint(ctx context.Context) error {
-	signer, err := note.NewSigner(s.keys.ledger)
-	if err != nil {
-		return errors.New("ledger key: malformed")
-	}
-	return control.SignCheckpoint(ctx, s.store, signer, s.cfg.Now())
 }
 
 // Addr is the address that the server listens on, host and port.

@@ -12,9 +12,11 @@ import (
 // LedgerReport says what VerifyLedger saw.
 type LedgerReport struct {
 	Head        ledger.Head
-	Root        ledger.Hash // of the Merkle tree
-	Checkpoints int64       // compared
-	Latest      []byte      // note of the newest checkpoint, for the caller to check its signature; nil if none
+	Root        ledger.Hash       // of the Merkle tree
+	Checkpoints int64             // compared
+	Covers      ledger.Checkpoint // the newest checkpoint
+	Latest      []byte            // its note, for the caller to check its signature; nil if none
+	Handovers   []ledger.Handover // of the key that signs checkpoints, oldest first
 }
 
 // VerifyLedger reads the whole ledger and checks the chain, each stored hash,
@@ -65,8 +67,12 @@ func (c conn) verifyLedger(ctx context.Context) (report LedgerReport, err error)
 	}
 	report = LedgerReport{Head: v.head, Root: v.root, Checkpoints: int64(len(roots))}
 	if report.Checkpoints > 0 {
-		err = c.row(ctx, `SELECT note FROM ledger_checkpoint ORDER BY size DESC LIMIT 1`).Scan(&report.Latest)
+		if err := c.row(ctx, `SELECT size, note FROM ledger_checkpoint ORDER BY size DESC LIMIT 1`).Scan(&report.Covers.Size, &report.Latest); err != nil {
+			return report, fmt.Errorf("read the newest checkpoint: %w", err)
+		}
+		report.Covers.Root = tlog.Hash(roots[report.Covers.Size])
 	}
+	report.Handovers, err = c.handovers(ctx)
 	return report, err
 }
 

@@ -159,8 +159,9 @@ func open(ctx context.Context, database string) (*store.Store, error) {
 	return store.Open(ctx, database, slog.New(slog.DiscardHandler))
 }
 
-// verifyLedger checks the whole ledger of a database, and the signature of its
-// newest checkpoint if the ledger's key is given.
+// verifyLedger checks the whole ledger of a database and, if the ledger's key is
+// given, the signature of its newest checkpoint by that key or by those it handed
+// over to.
 func verifyLedger(ctx context.Context, database, key string) (r cli.LedgerReport, err error) {
 	s, err := open(ctx, database)
 	if err != nil {
@@ -175,11 +176,20 @@ func verifyLedger(ctx context.Context, database, key string) (r cli.LedgerReport
 	if key == "" || found.Latest == nil {
 		return r, nil
 	}
-	v, err := note.NewVerifier(key)
-	if err != nil {
+	if _, err := note.NewVerifier(key); err != nil {
 		return r, fmt.Errorf("ledger key %q: %w", key, err)
 	}
-	_, err = ledger.OpenCheckpoint(found.Latest, v)
+	if r.Key, err = ledger.FollowKeys(key, found.Handovers); err != nil {
+		return r, err
+	}
+	v, err := note.NewVerifier(r.Key)
+	if err != nil {
+		return r, fmt.Errorf("ledger key %q: %w", r.Key, err)
+	}
+	c, err := ledger.OpenCheckpoint(found.Latest, v)
+	if err == nil && c != found.Covers {
+		err = fmt.Errorf("the newest checkpoint's note is of %d entries with another root than the ledger's: %w", c.Size, ledger.ErrBroken)
+	}
 	r.Signed = err == nil
 	return r, err
 }

@@ -524,6 +524,95 @@ func (x *ProveConsistencyResponse) GetHashes() [][]byte {
 	return nil
 }
 
+type RotateKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyRequest) Reset() {
+	*x = RotateKeyRequest{}
+	mi := &file_headgate_v1_ledger_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyRequest) ProtoMessage() {}
+
+func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_ledger_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_ledger_proto_rawDescGZIP(), []int{9}
+}
+
+type RotateKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In signed-note form, "name+hash+key".
+	Before        string `protobuf:"bytes,1,opt,name=before,proto3" json:"before,omitempty"`
+	Key           string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyResponse) Reset() {
+	*x = RotateKeyResponse{}
+	mi := &file_headgate_v1_ledger_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyResponse) ProtoMessage() {}
+
+func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_ledger_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_ledger_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RotateKeyResponse) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *RotateKeyResponse) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
 var File_headgate_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_headgate_v1_ledger_proto_rawDesc = "" +
@@ -562,12 +651,17 @@ const file_headgate_v1_ledger_proto_rawDesc = "" +
 	"\bold_size\x18\x01 \x01(\x03R\aoldSize\x12\x19\n" +
 	"\bnew_size\x18\x02 \x01(\x03R\anewSize\"2\n" +
 	"\x18ProveConsistencyResponse\x12\x16\n" +
-	"\x06hashes\x18\x01 \x03(\fR\x06hashes2\xf5\x02\n" +
+	"\x06hashes\x18\x01 \x03(\fR\x06hashes\"\x12\n" +
+	"\x10RotateKeyRequest\"=\n" +
+	"\x11RotateKeyResponse\x12\x16\n" +
+	"\x06before\x18\x01 \x01(\tR\x06before\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key2\xc1\x03\n" +
 	"\rLedgerService\x12P\n" +
 	"\vListEntries\x12\x1f.headgate.v1.ListEntriesRequest\x1a .headgate.v1.ListEntriesResponse\x12V\n" +
 	"\rGetCheckpoint\x12!.headgate.v1.GetCheckpointRequest\x1a\".headgate.v1.GetCheckpointResponse\x12Y\n" +
 	"\x0eProveInclusion\x12\".headgate.v1.ProveInclusionRequest\x1a#.headgate.v1.ProveInclusionResponse\x12_\n" +
-	"\x10ProveConsistency\x12$.headgate.v1.ProveConsistencyRequest\x1a%.headgate.v1.ProveConsistencyResponseB9Z7github.com/headgate/headgate/api/headgate/v1;headgatev1b\x06proto3"
+	"\x10ProveConsistency\x12$.headgate.v1.ProveConsistencyRequest\x1a%.headgate.v1.ProveConsistencyResponse\x12J\n" +
+	"\tRotateKey\x12\x1d.headgate.v1.RotateKeyRequest\x1a\x1e.headgate.v1.RotateKeyResponseB9Z7github.com/headgate/headgate/api/headgate/v1;headgatev1b\x06proto3"
 
 var (
 	file_headgate_v1_ledger_proto_rawDescOnce sync.Once
@@ -581,7 +675,7 @@ func file_headgate_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_headgate_v1_ledger_proto_rawDescData
 }
 
-var file_headgate_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_headgate_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_headgate_v1_ledger_proto_goTypes = []any{
 	(*LedgerEntry)(nil),              // 0: headgate.v1.LedgerEntry
 	(*ListEntriesRequest)(nil),       // 1: headgate.v1.ListEntriesRequest
@@ -592,22 +686,26 @@ var file_headgate_v1_ledger_proto_goTypes = []any{
 	(*ProveInclusionResponse)(nil),   // 6: headgate.v1.ProveInclusionResponse
 	(*ProveConsistencyRequest)(nil),  // 7: headgate.v1.ProveConsistencyRequest
 	(*ProveConsistencyResponse)(nil), // 8: headgate.v1.ProveConsistencyResponse
+	(*RotateKeyRequest)(nil),         // 9: headgate.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),        // 10: headgate.v1.RotateKeyResponse
 }
 var file_headgate_v1_ledger_proto_depIdxs = []int32{
-	0, // 0: headgate.v1.ListEntriesResponse.entries:type_name -> headgate.v1.LedgerEntry
-	1, // 1: headgate.v1.LedgerService.ListEntries:input_type -> headgate.v1.ListEntriesRequest
-	3, // 2: headgate.v1.LedgerService.GetCheckpoint:input_type -> headgate.v1.GetCheckpointRequest
-	5, // 3: headgate.v1.LedgerService.ProveInclusion:input_type -> headgate.v1.ProveInclusionRequest
-	7, // 4: headgate.v1.LedgerService.ProveConsistency:input_type -> headgate.v1.ProveConsistencyRequest
-	2, // 5: headgate.v1.LedgerService.ListEntries:output_type -> headgate.v1.ListEntriesResponse
-	4, // 6: headgate.v1.LedgerService.GetCheckpoint:output_type -> headgate.v1.GetCheckpointResponse
-	6, // 7: headgate.v1.LedgerService.ProveInclusion:output_type -> headgate.v1.ProveInclusionResponse
-	8, // 8: headgate.v1.LedgerService.ProveConsistency:output_type -> headgate.v1.ProveConsistencyResponse
-	5, // [5:9] is the sub-list for method output_type
-	1, // [1:5] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	0,  // 0: headgate.v1.ListEntriesResponse.entries:type_name -> headgate.v1.LedgerEntry
+	1,  // 1: headgate.v1.LedgerService.ListEntries:input_type -> headgate.v1.ListEntriesRequest
+	3,  // 2: headgate.v1.LedgerService.GetCheckpoint:input_type -> headgate.v1.GetCheckpointRequest
+	5,  // 3: headgate.v1.LedgerService.ProveInclusion:input_type -> headgate.v1.ProveInclusionRequest
+	7,  // 4: headgate.v1.LedgerService.ProveConsistency:input_type -> headgate.v1.ProveConsistencyRequest
+	9,  // 5: headgate.v1.LedgerService.RotateKey:input_type -> headgate.v1.RotateKeyRequest
+	2,  // 6: headgate.v1.LedgerService.ListEntries:output_type -> headgate.v1.ListEntriesResponse
+	4,  // 7: headgate.v1.LedgerService.GetCheckpoint:output_type -> headgate.v1.GetCheckpointResponse
+	6,  // 8: headgate.v1.LedgerService.ProveInclusion:output_type -> headgate.v1.ProveInclusionResponse
+	8,  // 9: headgate.v1.LedgerService.ProveConsistency:output_type -> headgate.v1.ProveConsistencyResponse
+	10, // 10: headgate.v1.LedgerService.RotateKey:output_type -> headgate.v1.RotateKeyResponse
+	6,  // [6:11] is the sub-list for method output_type
+	1,  // [1:6] is the sub-list for method input_type
+	1,  // [1:1] is the sub-list for extension type_name
+	1,  // [1:1] is the sub-list for extension extendee
+	0,  // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_ledger_proto_init() }
@@ -621,7 +719,7 @@ func file_headgate_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_ledger_proto_rawDesc), len(file_headgate_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

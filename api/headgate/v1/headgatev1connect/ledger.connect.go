@@ -45,6 +45,8 @@ const (
 	// LedgerServiceProveConsistencyProcedure is the fully-qualified name of the LedgerService's
 	// ProveConsistency RPC.
 	LedgerServiceProveConsistencyProcedure = "/headgate.v1.LedgerService/ProveConsistency"
+	// LedgerServiceRotateKeyProcedure is the fully-qualified name of the LedgerService's RotateKey RPC.
+	LedgerServiceRotateKeyProcedure = "/headgate.v1.LedgerService/RotateKey"
 )
 
 // LedgerServiceClient is a client for the headgate.v1.LedgerService service.
@@ -56,6 +58,9 @@ type LedgerServiceClient interface {
 	ProveInclusion(context.Context, *connect.Request[v1.ProveInclusionRequest]) (*connect.Response[v1.ProveInclusionResponse], error)
 	// ProveConsistency proves that one checkpoint extends another (RFC 6962 2.1.2).
 	ProveConsistency(context.Context, *connect.Request[v1.ProveConsistencyRequest]) (*connect.Response[v1.ProveConsistencyResponse], error)
+	// RotateKey has another key sign checkpoints. An entry of kind "ledger.key" about
+	// "ledger" names both, and the first checkpoint that covers it is signed by both.
+	RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error)
 }
 
 // NewLedgerServiceClient constructs a client for the headgate.v1.LedgerService service. By default,
@@ -93,6 +98,12 @@ func NewLedgerServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(ledgerServiceMethods.ByName("ProveConsistency")),
 			connect.WithClientOptions(opts...),
 		),
+		rotateKey: connect.NewClient[v1.RotateKeyRequest, v1.RotateKeyResponse](
+			httpClient,
+			baseURL+LedgerServiceRotateKeyProcedure,
+			connect.WithSchema(ledgerServiceMethods.ByName("RotateKey")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -102,6 +113,7 @@ type ledgerServiceClient struct {
 	getCheckpoint    *connect.Client[v1.GetCheckpointRequest, v1.GetCheckpointResponse]
 	proveInclusion   *connect.Client[v1.ProveInclusionRequest, v1.ProveInclusionResponse]
 	proveConsistency *connect.Client[v1.ProveConsistencyRequest, v1.ProveConsistencyResponse]
+	rotateKey        *connect.Client[v1.RotateKeyRequest, v1.RotateKeyResponse]
 }
 
 // ListEntries calls headgate.v1.LedgerService.ListEntries.
@@ -124,6 +136,11 @@ func (c *ledgerServiceClient) ProveConsistency(ctx context.Context, req *connect
 	return c.proveConsistency.CallUnary(ctx, req)
 }
 
+// RotateKey calls headgate.v1.LedgerService.RotateKey.
+func (c *ledgerServiceClient) RotateKey(ctx context.Context, req *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error) {
+	return c.rotateKey.CallUnary(ctx, req)
+}
+
 // LedgerServiceHandler is an implementation of the headgate.v1.LedgerService service.
 type LedgerServiceHandler interface {
 	ListEntries(context.Context, *connect.Request[v1.ListEntriesRequest]) (*connect.Response[v1.ListEntriesResponse], error)
@@ -133,6 +150,9 @@ type LedgerServiceHandler interface {
 	ProveInclusion(context.Context, *connect.Request[v1.ProveInclusionRequest]) (*connect.Response[v1.ProveInclusionResponse], error)
 	// ProveConsistency proves that one checkpoint extends another (RFC 6962 2.1.2).
 	ProveConsistency(context.Context, *connect.Request[v1.ProveConsistencyRequest]) (*connect.Response[v1.ProveConsistencyResponse], error)
+	// RotateKey has another key sign checkpoints. An entry of kind "ledger.key" about
+	// "ledger" names both, and the first checkpoint that covers it is signed by both.
+	RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error)
 }
 
 // NewLedgerServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -166,6 +186,12 @@ func NewLedgerServiceHandler(svc LedgerServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(ledgerServiceMethods.ByName("ProveConsistency")),
 		connect.WithHandlerOptions(opts...),
 	)
+	ledgerServiceRotateKeyHandler := connect.NewUnaryHandler(
+		LedgerServiceRotateKeyProcedure,
+		svc.RotateKey,
+		connect.WithSchema(ledgerServiceMethods.ByName("RotateKey")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/headgate.v1.LedgerService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case LedgerServiceListEntriesProcedure:
@@ -176,6 +202,8 @@ func NewLedgerServiceHandler(svc LedgerServiceHandler, opts ...connect.HandlerOp
 			ledgerServiceProveInclusionHandler.ServeHTTP(w, r)
 		case LedgerServiceProveConsistencyProcedure:
 			ledgerServiceProveConsistencyHandler.ServeHTTP(w, r)
+		case LedgerServiceRotateKeyProcedure:
+			ledgerServiceRotateKeyHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -199,4 +227,8 @@ func (UnimplementedLedgerServiceHandler) ProveInclusion(context.Context, *connec
 
 func (UnimplementedLedgerServiceHandler) ProveConsistency(context.Context, *connect.Request[v1.ProveConsistencyRequest]) (*connect.Response[v1.ProveConsistencyResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.LedgerService.ProveConsistency is not implemented"))
+}
+
+func (UnimplementedLedgerServiceHandler) RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.LedgerService.RotateKey is not implemented"))
 }
