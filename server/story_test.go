@@ -1,13 +1,17 @@
 package server
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
 	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
+	"github.com/headgate/headgate/psirt"
 	"github.com/headgate/headgate/release"
 	"github.com/headgate/headgate/rollout"
+	"github.com/headgate/headgate/store"
 )
 
 // serve plays the endpoints until the rollout is in a state: each asks, and
@@ -77,6 +81,11 @@ func TestHarmHaltsAndOrdersEveryoneBack(t *testing.T) {
 	if r.Counts.Exposed != 2 || r.Counts.Harmed != 2 {
 		t.Errorf("counts %v; want the first window of 2 harmed and nobody else exposed", r.Counts)
 	}
+	until(t, "its halt is reported", func() bool {
+		all, err := w.store.ListReports(t.Context(), store.Engine("test"), store.ReportQuery{}, time.Now())
+		check(t, err)
+		return len(all) == 1 && all[0].Source == psirt.FromRollout && strings.Contains(all[0].Text, "harmed")
+	})
 	w.untilOffer(id, release.ActionRevert)
 	for _, d := range devices {
 		g, err := d.grant(t.Context(), id, digest)

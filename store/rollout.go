@@ -52,6 +52,9 @@ type Rollout struct {
 	Action  rollout.Action
 	Reasons []rollout.Reason
 	Decided time.Time
+	// When the engine stopped all of it last, and why; zero if it never did.
+	Stopped    time.Time
+	StoppedWhy []rollout.Reason
 	// With a budget: the segments left out, and what the last look left.
 	Halted    []rollout.HaltedSegment
 	Coverage  fleet.Reach // without members
@@ -239,7 +242,7 @@ func (c conn) insertRollout(ctx context.Context, id int64, st Start, digest stri
 
 const rolloutColumns = `r.id, r.product, r.version, r.digest, r.floor, r.policy, r.policy_revision, r.lane, r.lane_asked_by, r.seed, r.started, r.started_by, r.state, r.revision,
 	r.rung, r.window_size, r.ceiling, r.turn, r.boost, r.cover, r.coverage, r.halted, r.knowledge, r.quiet_until, r.accepted_harm, r.accepted_refusals, r.held_by, r.rung_since, r.ended, r.resume_asked_by, r.lift_asked_by, r.lift_asked_of, r.small, r.preflight_failed, r.reverted,
-	r.action, r.reasons, r.decided, n.exposed, n.proven, n.harmed, n.silent, n.still_open`
+	r.action, r.reasons, r.decided, r.stopped, r.stopped_why, n.exposed, n.proven, n.harmed, n.silent, n.still_open`
 
 const fromRollout = ` FROM rollout r JOIN rollout_count n ON n.rollout = r.id AND n.segment = '' `
 
@@ -247,17 +250,17 @@ func (c conn) rollouts(ctx context.Context, text string, args ...any) (out []Rol
 	rows, err := c.rows(ctx, text, args...)
 	err = each(rows, err, func() error {
 		var r Rollout
-		var policy, lane, reasons, coverage, halted, knowledge []byte
-		var floor, started, since, ended, decided int64
+		var policy, lane, reasons, stoppedWhy, coverage, halted, knowledge []byte
+		var floor, started, since, ended, decided, stopped int64
 		p, n := &r.Pace, &r.Counts
 		if err := rows.Scan(&r.ID, &r.Product, &r.Version, &r.Digest, &floor, &policy, &r.PolicyRevision, &lane, &r.LaneAskedBy, &r.Seed, &started, &r.StartedBy, &r.State, &r.Revision,
 			&p.Rung, &p.Window, &p.Ceiling, &p.Turn, &p.Boost, &p.Cover, &coverage, &halted, &knowledge, &p.QuietUntil, &p.AcceptedHarm, &p.AcceptedRefusals, &r.HeldBy, &since, &ended, &r.ResumeAskedBy, &r.LiftAskedBy, &r.LiftAskedOf, &p.Small, &r.PreflightFailed, &r.Reverted,
-			&r.Action, &reasons, &decided, &n.Exposed, &n.Proven, &n.Harmed, &n.Silent, &n.Open); err != nil {
+			&r.Action, &reasons, &decided, &stopped, &stoppedWhy, &n.Exposed, &n.Proven, &n.Harmed, &n.Silent, &n.Open); err != nil {
 			return err
 		}
 		r.Floor = time.Duration(floor) * time.Microsecond
-		r.Started, r.RungSince, r.Ended, r.Decided = fromMicros(started), fromMicros(since), fromMicros(ended), fromMicros(decided)
-		if err := errors.Join(json.Unmarshal(policy, &r.Policy), json.Unmarshal(reasons, &r.Reasons), json.Unmarshal(halted, &r.Halted)); err != nil {
+		r.Started, r.RungSince, r.Ended, r.Decided, r.Stopped = fromMicros(started), fromMicros(since), fromMicros(ended), fromMicros(decided), fromMicros(stopped)
+		if err := errors.Join(json.Unmarshal(policy, &r.Policy), json.Unmarshal(reasons, &r.Reasons), json.Unmarshal(stoppedWhy, &r.StoppedWhy), json.Unmarshal(halted, &r.Halted)); err != nil {
 			return fmt.Errorf("rollout R-%d: %w", r.ID, err)
 		}
 		if len(coverage) > 0 {
@@ -358,6 +361,9 @@ func (s *Store) CommitDecision(ctx context.Context, d DecisionCommit, now time.T
 		if err := c.haltSegments(ctx, ro, d.Decision.HaltSegments); err != nil {
 			return err
 		}
+		if err := c.noteStop(ctx, ro, d.Decision, now); err != nil {
+			return err
+		}
 		entry, err := ledger.New("rollout.decided", subjectOf(id), d.Actor, map[string]any{"snapshot": d.Snapshot, "decision": d.Decision})
 		if err != nil {
 			return err
@@ -366,6 +372,22 @@ func (s *Store) CommitDecision(ctx context.Context, d DecisionCommit, now time.T
 		return c.commitRollout(ctx, &ro, now, inTx, entry)
 	})
 	return ro, err
+}
+
+// noteStop keeps when and why the engine stopped all of a rollout.
+func (c conn) noteStop(ctx context.Context, ro Rollout, d rollout.Decision, now time.Time) error {
+	stops := func(s rollout.State) bool {
+		return s == rollout.Halted || s == rollout.Reverting || s == rollout.Reverted
+	}
+	if !stops(d.State) || stops(ro.State) {
+		return nil
+	}
+	why, err := json.Marshal(d.Reasons)
+	if err != nil {
+		return fmt.Errorf("reasons: %w", err)
+	}
+	_, err = c.exec(ctx, `UPDATE rollout SET stopped = $2, stopped_why = $3 WHERE id = $1`, ro.ID, micros(now), string(why))
+	return err
 }
 
 // decided tells whether the rollout stands already as d would have it.
