@@ -14,7 +14,7 @@ import (
 
 func (a *app) caseCommand() *cobra.Command {
 	return group("case", "A vulnerability being handled: its facts and what follows from them",
-		a.caseOpen(), a.caseList(), a.caseShow(), a.caseFact(), a.caseKinds(), a.caseExplain(), a.caseOpacity(), a.caseVerify(), a.caseScore(), a.caseSSVC(), a.caseTables(), a.caseExploited(), a.caseMember(), a.caseOwner(), a.caseClose())
+		a.caseOpen(), a.caseList(), a.caseShow(), a.caseFact(), a.caseKinds(), a.caseExplain(), a.caseOpacity(), a.caseVariant(), a.caseCause(), a.caseControl(), a.caseVerify(), a.caseScore(), a.caseSSVC(), a.caseTables(), a.caseExploited(), a.caseMember(), a.caseOwner(), a.caseClose())
 }
 
 // factFlags are what may be said of any fact.

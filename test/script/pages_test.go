@@ -21,7 +21,7 @@ var pages = []struct {
 	words []string
 }{
 	{"report.md", `echo "A rule of 300 bytes overflows." >report.txt`, []string{"same product acme/rules", "operator:admin", "answered:"}},
-	{"case.md", withReport + `(umask 077; headgate token add bob >bob.token)`, []string{"a fix is ready", "not found", "recorded reads", "fails on 2 variants"}},
+	{"case.md", withReport + `(umask 077; headgate token add bob >bob.token)`, []string{"a fix is ready", "not found", "recorded reads", "40 of 40", "fails on load.c", "passes on \"parse.c\", which it must find", "9a1b"}},
 	{"embargo.md", withCase, []string{" active\n", "proposed until:", "stays ended", "no embargo may start", "goes to hosted-opaque tenants at most", "not published yet"}},
 	{"clock.md", withCase, []string{"cra-early-warning", "BREAKS", "CNA rules 4.x, 4.5.1.4"}},
 	{"party.md", withCase + `
