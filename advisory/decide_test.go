@@ -34,17 +34,31 @@ func drawSnapshot(t *rapid.T) (Snapshot, time.Time) {
 	}
 	s.Ladder.Confidence = rapid.SampledFrom([]float64{0, 0.9, 0.95, 0.999}).Draw(t, "confidence")
 	now := opened.Add(time.Duration(hours.Draw(t, "now")) * time.Hour)
+	if rapid.Bool().Draw(t, "at an edge") { // of a floor or a ceiling, to the microsecond
+		step := rapid.SampledFrom(s.Ladder.Steps).Draw(t, "step")
+		edge := rapid.SampledFrom([]span.Duration{step.Floor, step.Ceiling}).Draw(t, "edge")
+		now = opened.Add(edge.Std() + time.Duration(rapid.Int64Range(-1, 1).Draw(t, "beside"))*time.Microsecond)
+	}
 	p := &s.Protection
 	p.Resources = rapid.Int64Range(0, 10_000).Draw(t, "resources")
 	p.Verified = rapid.Int64Range(0, p.Resources).Draw(t, "verified")
+	if rapid.Bool().Draw(t, "well protected") {
+		p.Verified = p.Resources - min(p.Resources, rapid.Int64Range(0, 3).Draw(t, "open"))
+	}
 	p.Stale = rapid.Int64Range(0, p.Resources-p.Verified).Draw(t, "stale")
 	if rapid.Bool().Draw(t, "measured") {
 		p.At = now.Add(-time.Duration(rapid.Int64Range(0, 60).Draw(t, "age")) * time.Minute).UnixMicro()
 	}
 	if rapid.Bool().Draw(t, "embargo") {
 		s.EmbargoEnd = opened.Add(time.Duration(hours.Draw(t, "embargo end")) * time.Hour).UnixMicro()
+		if rapid.Bool().Draw(t, "it lasts") {
+			s.EmbargoEnd = now.Add(time.Duration(rapid.Int64Range(0, 100).Draw(t, "for")) * time.Hour).UnixMicro()
+		}
 	}
 	s.Rung = rapid.SampledFrom(psirt.Rungs).Draw(t, "rung")
+	if rapid.Bool().Draw(t, "sealed") {
+		s.Rung = psirt.Sealed
+	}
 	out := rapid.IntRange(0, 9).Draw(t, "out")
 	s.Leaked, s.Attacked, s.KEV = out == 7, out == 8, out == 9
 	if rapid.IntRange(0, 4).Draw(t, "overridden") == 0 {
