@@ -61,7 +61,7 @@ func drawSnapshot(t *rapid.T) (Snapshot, time.Time) {
 	}
 	out := rapid.IntRange(0, 9).Draw(t, "out")
 	s.Leaked, s.Attacked, s.KEV = out == 7, out == 8, out == 9
-	if rapid.IntRange(0, 4).Draw(t, "overridden") == 0 {
+	if rapid.Bool().Draw(t, "overridden") {
 		s.Override = []Override{{Rung: rapid.SampledFrom(psirt.Rungs[1:]).Draw(t, "override"), By: [2]string{"operator:alice", "operator:bob"}}}
 	}
 	return s, now
@@ -81,6 +81,11 @@ func TestRungsOpenBetweenFloorAndCeiling(t *testing.T) {
 		}
 		if len(d.Reasons) == 0 {
 			t.Fatal("no reason")
+		}
+		for _, g := range d.Gates {
+			if !above(g.Rung, d.Rung) && above(g.Rung, s.Rung) && !g.Open {
+				t.Fatalf("%s was passed over on the way to %s: %s", g.Rung, d.Rung, g.Why.Detail)
+			}
 		}
 		_, out := s.collapsed()
 		for i, step := range s.Ladder.Steps {
@@ -109,6 +114,33 @@ func TestRungsOpenBetweenFloorAndCeiling(t *testing.T) {
 			t.Fatalf("it is out, and the rung is %s", d.Rung)
 		}
 	})
+}
+
+// A floor and a ceiling are instants: a microsecond before them it is shut.
+func TestFloorsAndCeilingsAreKeptToTheMicrosecond(t *testing.T) {
+	for i, step := range psirt.DefaultLadder().Steps {
+		for name, c := range map[string]struct {
+			edge     time.Duration
+			verified int64
+		}{"floor": {step.Floor.Std(), 1000}, "ceiling": {step.Ceiling.Std(), 0}} {
+			if name == "ceiling" && step.Protection == 0 {
+				continue // it opens at its floor
+			}
+			for _, beside := range []time.Duration{-1, 0} {
+				s := snapshot()
+				s.Rung = psirt.Rungs[i]
+				now := opened.Add(c.edge + beside*time.Microsecond)
+				s.Protection = Protection{Resources: 1000, Verified: c.verified, At: now.UnixMicro()}
+				d, err := DecideRung(s, now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if open := !above(step.Rung, d.Rung); open != (beside == 0) {
+					t.Errorf("%s, %d µs from its %s: open is %v", step.Rung, beside, name, open)
+				}
+			}
+		}
+	}
 }
 
 // Time alone changes the answer at no other instant than the one it names.
@@ -218,6 +250,11 @@ func TestOverrideTakesTwoPeopleAndKeepsTheFloor(t *testing.T) {
 	if d, err := DecideRung(s, opened.Add(73*time.Hour)); err != nil || d.Rung != psirt.PublicRung || d.Reasons[0].Code != "override" {
 		t.Errorf("after the floor: %+v, %v", d, err)
 	}
+	s.Rung = psirt.Partners // tenants must hear first
+	if d, err := DecideRung(s, opened.Add(73*time.Hour)); err != nil || d.Rung != psirt.Partners {
+		t.Errorf("past a rung that is shut: %+v, %v", d, err)
+	}
+	s.Rung = psirt.TenantsRung
 	s.Override[0].By[1] = "operator:alice"
 	if _, err := DecideRung(s, opened.Add(73*time.Hour)); !errors.Is(err, ErrInvalid) {
 		t.Errorf("one person: %v", err)

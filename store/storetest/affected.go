@@ -163,7 +163,7 @@ func affectedTells(t *testing.T, newDSN func(testing.TB) string) {
 	w.Commit(t, store.Batch{Beacons: []store.BeaconReport{w.Beacon(0, ro.ID, store.AttemptProven), w.Beacon(1, 0, "")}}, now)
 	w.runs(t, 2, "1.1.0", true, now)
 	attach(t, s, store.SBOM{Product: Product, Version: "1.0.0"}, now, "pkg:npm/lodash@4.17.20", "pkg:npm/lodash@4.17.21")
-	attach(t, s, store.SBOM{Endpoint: w.Endpoints[2].ID}, now, "pkg:npm/lodash@4.17.19")
+	attach(t, s, store.SBOM{Endpoint: w.Endpoints[2].ID}, now, "pkg:npm/lodash@4.17.19", "pkg:npm/odd@latest")
 	id := affectedCase(t, s, now, psirt.AffectedRange{Name: "pkg:npm/lodash", Range: "vers:npm/<4.17.21"})
 	a, err := s.MatchAffected(ctx, Ann, id, now)
 	if err != nil || len(a.Resources) != 3 {
@@ -186,6 +186,7 @@ func affectedTells(t *testing.T, newDSN func(testing.TB) string) {
 	if _, err := s.FreezeAffected(ctx, Ann, id, now, nil); err != nil {
 		t.Fatal(err)
 	}
+	unknownTellsNobody(t, s, now)
 	// A new release of the product with a mended part, and a newer list of the
 	// endpoint's own: one is measured, the other is only said.
 	if err := AddRelease(ctx, s, "1.2.0", digestOf("1.2.0")); err != nil {
@@ -202,6 +203,20 @@ func affectedTells(t *testing.T, newDSN func(testing.TB) string) {
 		t.Fatalf("%+v, %v; want %+v", a.Tally, err, want)
 	}
 	Healthy(t, s)
+}
+
+// unknownTellsNobody: a version that has no place in the order is unknown, which is
+// shown, and makes nobody a recipient.
+func unknownTellsNobody(t *testing.T, s *store.Store, now time.Time) {
+	ctx := t.Context()
+	odd := affectedCase(t, s, now, psirt.AffectedRange{Name: "pkg:npm/odd", Range: "vers:npm/<4.17.21"})
+	a, err := s.FreezeAffected(ctx, Ann, odd, now, nil)
+	if err != nil || a.Tally.Unknown != 1 || a.Tally.Vulnerable != 0 {
+		t.Fatalf("a version that cannot be read: %+v, %v", a.Tally, err)
+	}
+	if audience, err := s.Audience(ctx, Ann, odd, now); err != nil || len(audience.Recipients) != 0 {
+		t.Errorf("what is unknown tells %v, %v", audience.Recipients, err)
+	}
 }
 
 // affectedNeedToKnow: whoever is not on the list finds nothing, a tenant on it
