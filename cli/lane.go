@@ -185,6 +185,12 @@ func laneText(c rollout.Choice) string {
 	}
 	if c.Fleet > 0 {
 		text += fmt.Sprintf("; J %.4g at a hazard of %g an hour and a bad release in %g", c.Taken.Total, c.Trade.Hazard, c.Trade.Bad)
+		switch c.TradeOf {
+		case rollout.TradeOfPolicy:
+			text += ", by the policy's trade"
+		case rollout.TradeAssumed:
+			text += ", assumed: nobody entered a trade"
+		}
 	}
 	if c.Slower != nil {
 		text += fmt.Sprintf("; the next slower, %s, J %.4g", c.Slower.Lane, c.Slower.Total)

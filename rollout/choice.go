@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -11,8 +12,10 @@ import (
 // was weighed by: what the ledger keeps of it.
 type Choice struct {
 	Trade Trade `json:"trade"`
-	Fleet int64 `json:"fleet"` // endpoints that the lanes were compared for
-	Taken Cost  `json:"taken"`
+	// TradeOf is TradeOfPolicy or TradeAssumed; empty if the signers entered it.
+	TradeOf string `json:"trade_of,omitempty"`
+	Fleet   int64  `json:"fleet"` // endpoints that the lanes were compared for
+	Taken   Cost   `json:"taken"`
 	// Slower is the next slower lane, nil if there is none: J of both is the price of
 	// the hurry.
 	Slower *Cost  `json:"slower,omitempty"`
@@ -66,13 +69,16 @@ func (p Policy) CheckLane() error {
 }
 
 // Weigh compares the lanes of policies with a budget, and all at once, for n
-// endpoints: the fastest first.
+// endpoints: the fastest first. A policy that has no plan for so few is left out.
 func Weigh(n int64, t Trade, policies []Policy) (lanes []Lane, costs []Cost, err error) {
 	if err := t.Check(); err != nil {
 		return nil, nil, err
 	}
 	for _, p := range policies {
 		l, err := p.Lane(n)
+		if errors.Is(err, ErrNoPlan) {
+			continue
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -93,6 +99,9 @@ func Weigh(n int64, t Trade, policies []Policy) (lanes []Lane, costs []Cost, err
 // Take records the choice of a policy among others. Errors wrap ErrInvalid.
 func Take(n int64, t Trade, taken Policy, others []Policy, signed ...string) (Choice, error) {
 	if err := taken.CheckLane(); err != nil {
+		return Choice{}, err
+	}
+	if _, err := taken.Lane(n); err != nil {
 		return Choice{}, err
 	}
 	lanes, costs, err := Weigh(n, t, append([]Policy{taken}, others...))

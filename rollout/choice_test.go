@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -134,4 +135,40 @@ func TestWhatWasObservedIsStillEvidenceAfterASwitch(t *testing.T) {
 			rt.Fatalf("%d of 47 are dead: %+v", dead, d)
 		}
 	})
+}
+
+// A preset that has no plan for so few is no lane to compare with, and no reason to
+// compare none; the one to be taken must have one.
+func TestAPolicyWithoutAPlanIsLeftOutOfTheLanes(t *testing.T) {
+	trade := Trade{Hazard: 1e-3, Bad: 1e-2, CostCompromised: 1, CostHarmed: 1}
+	driver := preset(t, "driver")
+	if _, err := driver.Lane(5000); !errors.Is(err, ErrNoPlan) || !errors.Is(err, ErrInvalid) {
+		t.Fatalf("a plan of driver's for 5,000: %v", err)
+	}
+	c, err := Take(5000, trade, preset(t, "emergency"), []Policy{driver, preset(t, "standard")}, "ann")
+	if err != nil || len(c.Lanes) != 3 {
+		t.Errorf("%+v, %v", c.Lanes, err)
+	}
+	if _, err := Take(5000, trade, driver, nil, "ann"); !errors.Is(err, ErrNoPlan) {
+		t.Errorf("taken: %v", err)
+	}
+}
+
+// TestATradeOfThePolicyIsChecked, and priced at 1 each if it says nothing of costs.
+func TestATradeOfThePolicyIsChecked(t *testing.T) {
+	p, err := ParsePolicy([]byte(`{"emergency": {"lane": "flash", "trade": {"hazard_per_hour": 0.02, "bad": 0.01}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, of := TradeOf(DefaultPolicy(), p); of != TradeOfPolicy || got != (Trade{0.02, 0.01, 1, 1}) {
+		t.Errorf("%+v of %s", got, of)
+	}
+	if got, of := TradeOf(DefaultPolicy()); of != TradeAssumed || got != AssumedTrade || got.Check() != nil {
+		t.Errorf("%+v of %s", got, of)
+	}
+	for _, doc := range []string{`{"emergency": {"trade": {"hazard_per_hour": 2}}}`, `{"emergency": {"trade": {"hazard": 0.1}}}`} {
+		if _, err := ParsePolicy([]byte(doc)); err == nil || !strings.Contains(err.Error(), "emergency.trade") {
+			t.Errorf("%s: %v", doc, err)
+		}
+	}
 }

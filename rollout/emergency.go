@@ -16,6 +16,9 @@ type Emergency struct {
 	Operators int64 `json:"operators,omitempty"`
 	// Lane names the policy that is taken when a case says exploited.
 	Lane string `json:"lane,omitempty"`
+	// Trade is what a lane is weighed by where it is taken without anybody's entering
+	// one; without costs both are 1.
+	Trade *Trade `json:"trade,omitempty"`
 }
 
 func (e Emergency) check() (field string, err error) {
@@ -32,8 +35,46 @@ func (e Emergency) check() (field string, err error) {
 			return "lane", err
 		}
 	}
+	if e.Trade != nil {
+		if err := e.Trade.Priced().Check(); err != nil {
+			return "trade", err
+		}
+	}
 	return "", nil
 }
+
+// AssumedTrade weighs a lane that was taken with no trade from anybody: one
+// unprotected endpoint in ten thousand is compromised in an hour, one release in a
+// thousand is bad. It is recorded as assumed, and chooses nothing.
+var AssumedTrade = Trade{Hazard: 1e-4, Bad: 1e-3, CostCompromised: 1, CostHarmed: 1}
+
+// Whose trade a lane was weighed by, where its signers entered none.
+const (
+	TradeOfPolicy = "policy"
+	TradeAssumed  = "assumed"
+)
+
+// TradeOf is the trade of the first of some policies that has one, and whose it is.
+func TradeOf(policies ...Policy) (t Trade, of string) {
+	for _, p := range policies {
+		if p.Emergency != nil && p.Emergency.Trade != nil {
+			return p.Emergency.Trade.Priced(), TradeOfPolicy
+		}
+	}
+	return AssumedTrade, TradeAssumed
+}
+
+// Priced is the trade with costs of 1 if it says nothing of costs.
+func (t Trade) Priced() Trade {
+	if t.CostCompromised == 0 && t.CostHarmed == 0 {
+		t.CostCompromised, t.CostHarmed = 1, 1
+	}
+	return t
+}
+
+// ErrNoPlan means that no plan of gates keeps a policy's budget with so few
+// endpoints: nothing can be weighed.
+var ErrNoPlan = fmt.Errorf("no plan of gates: %w", ErrInvalid)
 
 // Overrides are what the policy overrides of tenants' limits.
 func (p Policy) Overrides() []string {
@@ -72,7 +113,7 @@ func (p Policy) Lane(n int64) (Lane, error) {
 	b := *p.Budget
 	ladder := b.Ladder(n)
 	if ladder == nil {
-		return Lane{}, fmt.Errorf("lane of policy %q: no plan keeps its budget with %d endpoints: %w", p.Name, n, ErrInvalid)
+		return Lane{}, fmt.Errorf("lane of policy %q: its budget cannot be kept with %d endpoints: %w", p.Name, n, ErrNoPlan)
 	}
 	first := b.Horizons[0].Age.Std()
 	l := Lane{Name: p.Name, Fleet: n, Harm: b.Horizons[0].Budget(n)}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -83,5 +84,32 @@ func TestACaseThatIsNotExploitedOpensNoLane(t *testing.T) {
 	_, err = w.rollout.SwitchLane(t.Context(), connect.NewRequest(&headgatev1.SwitchLaneRequest{Id: 1, PolicyJson: policyJSON(t, quick()), Trade: &headgatev1.Trade{HazardPerHour: 0.01, Bad: 0.01}, Case: kase}))
 	if connect.CodeOf(err) != connect.CodeFailedPrecondition && connect.CodeOf(err) != connect.CodeInvalidArgument {
 		t.Errorf("a switch for a case that is not exploited: %v", err)
+	}
+}
+
+// A lane that a policy took, with no trade from anybody, has its J all the same: by
+// the policy's trade, else by one that is recorded as assumed.
+func TestALaneThatAPolicyTookHasItsPrice(t *testing.T) {
+	for _, c := range []struct {
+		name, policy, whose string
+		hazard              float64
+	}{
+		{"assumed", "", rollout.TradeAssumed, rollout.AssumedTrade.Hazard},
+		{"the policy's", `{"name": "own", "emergency": {"lane": "emergency", "trade": {"hazard_per_hour": 0.02, "bad": 0.01}}}`, rollout.TradeOfPolicy, 0.02},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.release("1.0.0")
+			kase := w.embargo("Hole", "1.0.0")
+			w.fact(kase, "embargo.ended", `{"why":"test"}`)
+			w.fact(kase, "attack.observed", `{"where":"a honeypot"}`)
+			r, err := w.rollout.StartRollout(t.Context(), connect.NewRequest(&headgatev1.StartRolloutRequest{Product: product, Version: "1.0.0", Case: kase, PolicyJson: c.policy}))
+			check(t, err)
+			var got rollout.Choice
+			check(t, json.Unmarshal([]byte(r.Msg.Rollout.LaneJson), &got))
+			if got.TradeOf != c.whose || got.Trade.Hazard != c.hazard || got.Taken.Lane != "emergency-1" || got.Taken.Total <= 0 || got.Slower == nil || got.Slower.Total <= 0 || got.By == "" {
+				t.Errorf("recorded %+v", got)
+			}
+		})
 	}
 }

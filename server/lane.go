@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,7 +45,7 @@ func (s *Server) startLane(ctx context.Context, m *headgatev1.StartRolloutReques
 	if p, revision, err = s.startPolicy(ctx, m); err != nil {
 		return p, 0, nil, err
 	}
-	by, why := "", laneWords(m.Exploited || of != nil && of.Why != "")
+	named, by, why := p, "", laneWords(m.Exploited || of != nil && of.Why != "")
 	if why != "" {
 		// Without a case that says so the policy that nobody asked for names no lane.
 		asked := of == nil || m.Policy != "" || m.PolicyJson != ""
@@ -52,14 +53,19 @@ func (s *Server) startLane(ctx context.Context, m *headgatev1.StartRolloutReques
 			return p, 0, nil, err
 		}
 	}
-	if m.Trade == nil {
-		if by == "" {
-			return p, revision, nil, nil
-		}
-		return p, revision, &rollout.Choice{Taken: rollout.Cost{Lane: p.Name}, Signed: []string{from(ctx).Name}, By: by, Why: why}, nil
+	if m.Trade == nil && by == "" {
+		return p, revision, nil, nil
 	}
-	got, err := s.choose(ctx, m.Product, tradeIn(m.Trade), p)
-	got.By, got.Why = by, why
+	trade, whose := tradeIn(m.Trade), ""
+	if m.Trade == nil {
+		trade, whose = rollout.TradeOf(named, p)
+	}
+	got, err := s.choose(ctx, m.Product, trade, p)
+	if m.Trade == nil && errors.Is(err, rollout.ErrNoPlan) {
+		// The fix does not wait for a price that nobody asked for.
+		got, err = rollout.Choice{Taken: rollout.Cost{Lane: p.Name}, Signed: []string{from(ctx).Name}}, nil
+	}
+	got.By, got.Why, got.TradeOf = by, why, whose
 	return p, revision, &got, err
 }
 
@@ -88,11 +94,7 @@ func (s *Server) fleetOf(ctx context.Context, product string) (int64, error) {
 const minLaneFleet = 1000
 
 func tradeIn(t *headgatev1.Trade) rollout.Trade {
-	out := rollout.Trade{Hazard: t.GetHazardPerHour(), Bad: t.GetBad(), CostCompromised: t.GetCostCompromised(), CostHarmed: t.GetCostHarmed()}
-	if out.CostCompromised == 0 && out.CostHarmed == 0 {
-		out.CostCompromised, out.CostHarmed = 1, 1
-	}
-	return out
+	return rollout.Trade{Hazard: t.GetHazardPerHour(), Bad: t.GetBad(), CostCompromised: t.GetCostCompromised(), CostHarmed: t.GetCostHarmed()}.Priced()
 }
 
 // WeighLanes implements RolloutService.
