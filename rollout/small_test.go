@@ -32,6 +32,7 @@ type play struct {
 	now    time.Time
 	every  time.Duration // between looks
 	last   Decision
+	labels func(endpoint int) fleet.Labels // nil: segments are not looked at
 }
 
 func newPlay(p Policy, n int, seed uint64) *play {
@@ -54,11 +55,12 @@ func (g *play) step(t interface{ Fatalf(string, ...any) }) {
 		t.Fatalf("%v", err)
 	}
 	g.s.State, g.s.Pace, g.s.HeldBy, g.s.Observed.Knowledge, g.last = d.State, d.Pace, d.HeldBy, *d.Knowledge, d
+	g.s.Observed.Halted = append(g.s.Observed.Halted, d.HaltSegments...)
 	if d.NewRung {
 		g.s.RungSince = g.now
 	}
 	g.now = g.now.Add(g.every)
-	gate := Gate{Rollout: 1, State: g.s.State, Pace: g.s.Pace, Counts: g.s.Counts, Digest: "d", Seed: g.seed, Holdback: g.s.Policy.Budget.Holdback}
+	gate := Gate{Rollout: 1, State: g.s.State, Pace: g.s.Pace, Counts: g.s.Counts, Digest: "d", Seed: g.seed, Holdback: g.s.Policy.Budget.Holdback, Halted: haltedLabels(g.s.Observed.Halted)}
 	for i := range g.fleet {
 		gate.Covered += count(g.fleet[i].state != "" && g.fleet[i].rung < 0)
 	}
@@ -67,6 +69,9 @@ func (g *play) step(t interface{ Fatalf(string, ...any) }) {
 		switch {
 		case e.state == "":
 			a := Ask{Endpoint: e.id, Digest: "d", Coverage: i < g.chosen && gate.Covers()}
+			if g.labels != nil {
+				a.Labels = g.labels(i)
+			}
 			if gate.Admit(a).New {
 				e.state, e.granted, e.rung = health.Open, g.now, g.s.Pace.Rung
 				if a.Coverage {
@@ -132,6 +137,9 @@ func (g *play) observe() {
 	o.Control = health.Arm{AtRisk: n - c.Exposed, AtLeast: n - c.Exposed}
 	g.s.Counts, g.s.Observed = c, &o
 	g.s.Control = health.Control{Fit: n, Online: n, Unexposed: n - c.Exposed, Heard: n - c.Exposed}
+	if g.labels != nil {
+		g.segments()
+	}
 }
 
 // TestAGoodUpdateAlwaysFinishes, in a fleet of any size, by every preset, with
