@@ -63,6 +63,8 @@ type Ask struct {
 	// is how long ago it was granted first.
 	Exposure health.State
 	Age      time.Duration
+	// Back means that it went back since, and would switch again.
+	Back bool
 }
 
 // Verdict is the answer to an ask.
@@ -109,12 +111,12 @@ func (g *Gate) Admit(a Ask) Answer {
 		if a.Coverage {
 			g.Covered++
 		}
-		if a.Domain != "" {
-			if g.BusyDomains == nil {
-				g.BusyDomains = map[string]bool{}
-			}
-			g.BusyDomains[DomainKey(a.Tenant, a.Domain)] = true
+	}
+	if (!again || a.Back) && a.Domain != "" {
+		if g.BusyDomains == nil {
+			g.BusyDomains = map[string]bool{}
 		}
+		g.BusyDomains[DomainKey(a.Tenant, a.Domain)] = true
 	}
 	return Answer{Verdict: Granted, Code: "granted", New: !again, TTL: g.TTL}
 }
@@ -152,7 +154,13 @@ func (g *Gate) Bars(a Ask) (out []Bar) {
 // holds: each ask of the fleet comes by here.
 func (g *Gate) bars(a Ask) iter.Seq[Bar] {
 	return func(yield func(Bar) bool) {
-		_ = g.refuse(a, yield) && g.standing(a, yield) && a.Exposure == "" && g.limits(a, yield) && g.line(a, yield) && g.room(a, yield)
+		switch {
+		case !g.refuse(a, yield) || !g.standing(a, yield):
+		case a.Exposure == "":
+			_ = g.limits(a, yield) && g.line(a, yield) && g.room(a, yield) && g.domain(a, yield)
+		case a.Back:
+			g.domain(a, yield)
+		}
 	}
 }
 
@@ -251,14 +259,16 @@ func (g *Gate) Due(endpoint string) time.Time {
 	return g.Moment.Started.Add(time.Duration(fleet.Share(fleet.Rank([]byte(g.Digest), endpoint)) * float64(g.Floor)))
 }
 
-// room yields what the window and the failure domain say.
+// room yields what the window says.
 func (g *Gate) room(a Ask, yield func(Bar) bool) bool {
 	if g.Counts.Exposed >= g.Pace.Ceiling && !yield(because("window-full", "%d of %d endpoints are exposed", g.Counts.Exposed, g.Pace.Ceiling)) {
 		return false
 	}
-	if g.Counts.Unproven() >= g.Pace.Window && !yield(because("window-full", "%d of %d are exposed and unproven", g.Counts.Unproven(), g.Pace.Window)) {
-		return false
-	}
+	return g.Counts.Unproven() < g.Pace.Window || yield(because("window-full", "%d of %d are exposed and unproven", g.Counts.Unproven(), g.Pace.Window))
+}
+
+// domain yields what the failure domain says.
+func (g *Gate) domain(a Ask, yield func(Bar) bool) bool {
 	busy := a.Domain != "" && g.BusyDomains[DomainKey(a.Tenant, a.Domain)]
 	return !busy || yield(because("domain-busy", "another endpoint of failure domain %s is exposed and unproven", a.Domain))
 }

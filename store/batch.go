@@ -280,7 +280,7 @@ func (r *batchRun) ask(g *gate, id *identity, a GrantAsk) (ask rollout.Ask, err 
 		ask.Coverage = g.static.covering[a.Endpoint] && g.gate.Covers()
 	}
 	if x := g.exposures[a.Endpoint]; x != nil {
-		ask.Exposure, ask.Age = x.state, r.now.Sub(x.granted)
+		ask.Exposure, ask.Age, ask.Back = x.state, r.now.Sub(x.granted), x.reverted
 	}
 	return ask, nil
 }

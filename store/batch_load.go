@@ -42,7 +42,7 @@ var (
 			` FROM exposure x WHERE x.rollout = $1 AND x.endpoint = k.endpoint), '') FROM k`,
 		fixed: 1, pad: true,
 	}
-	listDomains = &list{of: "TEXT", head: `SELECT domain FROM exposure WHERE domain <> '' AND (state = 'open' OR (state = 'silent' AND rollout = $1)) AND domain IN (`, row: `?`, tail: `)`, fixed: 1, pad: true}
+	listDomains = &list{of: "TEXT", head: `SELECT domain FROM exposure WHERE domain <> '' AND NOT reverted AND (state = 'open' OR (state = 'silent' AND rollout = $1) OR (state = 'proven' AND granted > $2)) AND domain IN (`, row: `?`, tail: `)`, fixed: 2, pad: true}
 )
 
 // static is what never changes of a rollout but by a switch of its policy.
@@ -277,7 +277,8 @@ func (c conn) loadExposures(ctx context.Context, g *gate, endpoints []any) error
 }
 
 // loadDomains finds which failure domains of those who ask are busy: with an
-// endpoint in probation under any rollout, or gone silent under this one.
+// endpoint that has not gone back and is in probation under any rollout, for the
+// first time or once more, or silent under this one.
 func (r *batchRun) loadDomains(ctx context.Context) error {
 	asked := map[int64]map[string]*identity{}
 	for _, a := range r.batch.Asks {
@@ -296,7 +297,7 @@ func (r *batchRun) loadDomains(ctx context.Context) error {
 			keys = append(keys, k)
 		}
 		g.gate.BusyDomains = map[string]bool{}
-		err := r.c.queryList(ctx, listDomains, []any{ro}, keys, func(rows *sql.Rows) error {
+		err := r.c.queryList(ctx, listDomains, []any{ro, micros(r.now.Add(-g.static.policy.Probation.Std()))}, keys, func(rows *sql.Rows) error {
 			var key string
 			if err := rows.Scan(&key); err != nil {
 				return err

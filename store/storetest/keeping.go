@@ -289,6 +289,20 @@ func domains(t *testing.T, newDSN func(testing.TB) string) {
 	if got := ask(2, proven.Add(time.Hour)); got != "domain-busy" {
 		t.Fatalf("while the other is silent, and may be down: %s", got)
 	}
+	// Who went back in the midst of its probation runs what it ran before: its site
+	// is not busy, least of all for the release that mends it.
+	w.Commit(t, store.Batch{Beacons: []store.BeaconReport{w.Beacon(1, ro, store.AttemptProven)}}, proven.Add(time.Hour))
+	if got := ask(2, proven.Add(time.Hour)); got != "granted" {
+		t.Fatalf("after the other spoke: %s", got)
+	}
+	w.Commit(t, store.Batch{Beacons: []store.BeaconReport{w.Beacon(2, ro, store.AttemptReverted)}}, proven.Add(time.Hour))
+	if _, err := w.order(t, ro, rollout.VerbHalt, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	ro = w.Roll(t, 10).ID
+	if got := ask(0, proven.Add(time.Hour)); got != "granted" {
+		t.Fatalf("under the next rollout, after the other went back: %s", got)
+	}
 	Healthy(t, s)
 }
 

@@ -58,6 +58,7 @@ var suite = []struct {
 	{"ToSwitchLanesTakesTwo", laneTakesTwo},
 	{"DoctorFindsWhatDoesNotAddUp", doctorFinds},
 	{"CountsAlwaysAddUp", countsAddUp},
+	{"OrderAndRepetitionOfBeaconsChangeNothing", interleavings},
 	{"ReportBecomesACaseThatIsItsFacts", caseLine},
 	{"CaseIsNotThereForStrangers", caseStrangers},
 	{"CaseTamperedWithIsFound", caseTampered},
