@@ -299,9 +299,9 @@ func (m clearance) view(id int64, kase psirt.Case, all []psirt.Fact) (Case, erro
 
 // ReadCase reads a case. If it is sealed the read is recorded. ErrNotFound.
 func (s *Store) ReadCase(ctx context.Context, v Viewer, id int64, now time.Time) (out Case, err error) {
-	err = s.inWrite(ctx, "read case", func(c conn) error {
-		m, err := c.mayCase(ctx, v, id)
-		if err != nil {
+	var m clearance
+	err = s.inRead(ctx, "read case", func(c conn) error {
+		if m, err = c.clear(ctx, v, id, ""); err != nil {
 			return err
 		}
 		facts, err := c.facts(ctx, id, m.rank())
@@ -314,12 +314,21 @@ func (s *Store) ReadCase(ctx context.Context, v Viewer, id int64, now time.Time)
 			return err
 		}
 		out = Case{ID: id, Revision: m.revision, Case: kase, Facts: facts, Me: m.Member}
-		if !m.sealed() {
-			return nil
-		}
-		return c.seal(ctx, now, id, reading{"case.read", v.Actor, []string{CaseID(id)}})
+		return nil
 	})
-	return out, err
+	if err == nil && m.sealed() {
+		err = s.recordRead(ctx, now, id, reading{"case.read", v.Actor, []string{CaseID(id)}})
+	}
+	if err != nil {
+		return Case{}, err
+	}
+	return out, nil
+}
+
+// recordRead records that somebody read sealed material: after it was read, so that the
+// reading keeps nobody waiting, and before it is handed out.
+func (s *Store) recordRead(ctx context.Context, now time.Time, subject int64, r reading) error {
+	return s.inWrite(ctx, "record a read", func(c conn) error { return c.seal(ctx, now, subject, r) })
 }
 
 // reading is the content of a commitment to a read of sealed material.
@@ -348,14 +357,14 @@ const (
 // ListCases lists the cases that a viewer may read, by id; their facts are left
 // out. What of it is sealed is recorded as read.
 func (s *Store) ListCases(ctx context.Context, v Viewer, q CaseQuery, now time.Time) (out []Case, err error) {
-	err = s.inWrite(ctx, "list cases", func(c conn) error {
-		out = nil
+	var sealed []string
+	err = s.inRead(ctx, "list cases", func(c conn) error {
 		texts := []string{textCases, textCaseFacts}
 		if v.engine {
 			texts = []string{textEngineCases, textEngineFacts}
 		}
-		found, sealed, err := c.listed(ctx, texts[0], v, q)
-		if err != nil || len(found) == 0 {
+		var found []Case
+		if found, sealed, err = c.listed(ctx, texts[0], v, q); err != nil || len(found) == 0 {
 			return err
 		}
 		facts, err := c.keptFacts(ctx, texts[1], v.Principal(), q.After, found[len(found)-1].ID)
@@ -376,12 +385,15 @@ func (s *Store) ListCases(ctx context.Context, v Viewer, q CaseQuery, now time.T
 			}
 		}
 		out = found
-		if len(sealed) == 0 {
-			return nil
-		}
-		return c.seal(ctx, now, 0, reading{"cases.listed", v.Actor, sealed})
+		return nil
 	})
-	return out, err
+	if err == nil && len(sealed) > 0 {
+		err = s.recordRead(ctx, now, 0, reading{"cases.listed", v.Actor, sealed})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // listed reads the rows of a page of cases, and says which are sealed.

@@ -266,8 +266,8 @@ func (s *Store) ListReports(ctx context.Context, v Viewer, q ReportQuery, now ti
 	if v.engine {
 		texts = [2]string{textAllReports, textAllReportFacts}
 	}
-	err = s.inWrite(ctx, "list reports", func(c conn) error {
-		out = nil
+	var sealed []string
+	err = s.inRead(ctx, "list reports", func(c conn) error {
 		found, err := c.reportRows(ctx, texts[0], v, q.After, of, pageSize(q.Limit))
 		if err != nil || len(found) == 0 {
 			return err
@@ -276,7 +276,6 @@ func (s *Store) ListReports(ctx context.Context, v Viewer, q ReportQuery, now ti
 		if err != nil {
 			return err
 		}
-		var sealed []string
 		for _, f := range found {
 			var mine []psirt.Fact
 			for ; len(facts) > 0 && facts[0].subject == f.id; facts = facts[1:] {
@@ -292,12 +291,15 @@ func (s *Store) ListReports(ctx context.Context, v Viewer, q ReportQuery, now ti
 			}
 			out = append(out, Report{ID: f.id, Revision: f.may.revision, Report: r, Facts: mine})
 		}
-		if len(sealed) == 0 {
-			return nil
-		}
-		return c.seal(ctx, now, 0, reading{"reports.listed", v.Actor, sealed})
+		return nil
 	})
-	return out, err
+	if err == nil && len(sealed) > 0 {
+		err = s.recordRead(ctx, now, 0, reading{"reports.listed", v.Actor, sealed})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // reportRow is a report and what the viewer may do with it.

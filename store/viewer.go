@@ -75,14 +75,19 @@ const (
 )
 
 // mayCase finds what v may do with a case, and locks the case until the commit.
-func (c conn) mayCase(ctx context.Context, v Viewer, id int64) (m clearance, err error) {
+func (c conn) mayCase(ctx context.Context, v Viewer, id int64) (clearance, error) {
+	return c.clear(ctx, v, id, c.s.dialect.lock)
+}
+
+// clear finds what v may do with a case, behind a lock or, to look only, behind none.
+func (c conn) clear(ctx context.Context, v Viewer, id int64, lock string) (m clearance, err error) {
 	m.engine = v.engine
 	var rank int
 	if v.engine {
-		err = c.row(ctx, textEngineCase+c.s.dialect.lock, id).Scan(&m.revision, &m.rung)
+		err = c.row(ctx, textEngineCase+lock, id).Scan(&m.revision, &m.rung)
 	} else {
 		m.Principal = v.Principal()
-		err = c.row(ctx, textMayCase+c.s.dialect.lock, m.Principal, id).Scan(&m.revision, &m.rung, &m.Role, &rank)
+		err = c.row(ctx, textMayCase+lock, m.Principal, id).Scan(&m.revision, &m.rung, &m.Role, &rank)
 		m.UpTo = psirt.RankTLP(rank)
 	}
 	return m, found(err)
