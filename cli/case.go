@@ -48,7 +48,11 @@ func rawFact(kind, body string, f factFlags) (*headgatev1.NewFact, error) {
 		}
 		out.AtUs = at.UnixMicro()
 	}
-	if _, err := psirt.DecodeBody(psirt.Kind(kind), []byte(body)); err != nil {
+	b, err := psirt.DecodeBody(psirt.Kind(kind), []byte(body))
+	if err == nil {
+		err = psirt.CheckNew(b)
+	}
+	if err != nil {
 		return nil, usageError{err}
 	}
 	return out, nil

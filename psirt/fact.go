@@ -165,6 +165,19 @@ func (f Fact) place(next int64) error {
 	return nil
 }
 
+// CheckNew refuses a body that is well-formed and may stand in a record, but that nobody
+// may write anew: what it cites is not known here (any more).
+func CheckNew(b Body) error {
+	n, ok := b.(interface{ checkNew() error })
+	if !ok {
+		return nil
+	}
+	if err := n.checkNew(); err != nil {
+		return fmt.Errorf("fact %s: %w", b.Kind(), err)
+	}
+	return nil
+}
+
 // Blank is an empty body of a kind, for whoever wants to describe it; nil if there
 // is no such kind.
 func Blank(kind Kind) Body {

@@ -57,14 +57,22 @@ func readTables() (all []Table) {
 // SSVCTables are all tables, in the order of the data.
 func SSVCTables() []Table { return slices.Clone(tables) }
 
-// SSVCTable finds a table by its name, or by name and version: "deployer 1.0.0".
+// SSVCTable finds a table by its name, its newest version then, or by name and version:
+// "deployer 1.0.0". In the data a newer version stands before an older one.
 func SSVCTable(name string) (Table, error) {
-	var names []string
+	var names, versions []string
+	of, _, _ := strings.Cut(name, " ")
 	for _, t := range tables {
 		if t.Name == name || t.ID() == name {
 			return t, nil
 		}
+		if t.Name == of {
+			versions = append(versions, t.Version)
+		}
 		names = append(names, t.Name)
+	}
+	if len(versions) > 0 {
+		return Table{}, fmt.Errorf("SSVC table %q: this version is not known here; %s has %s: %w", name, of, strings.Join(versions, ", "), ErrInvalid)
 	}
 	return Table{}, fmt.Errorf("SSVC table %q: want one of %s: %w", name, strings.Join(names, ", "), ErrInvalid)
 }

@@ -121,3 +121,29 @@ func TestSSVCNamesTheBadAnswer(t *testing.T) {
 		t.Errorf("unknown table: %v", err)
 	}
 }
+
+// A fact that cites a version which this program does not have, older or newer, stays
+// as it was recorded; nobody writes such a one anew.
+func TestFactsOutliveTheirTables(t *testing.T) {
+	for table, want := range map[string]string{
+		"deployer 0.0.1": "this version is not known here; deployer has 1.0.0", "deployer 99.0.0": "not known here", "gone 1.0.0": "want one of", "deployer": "its version too",
+	} {
+		b := &TriageSSVC{Table: table, Inputs: map[string]string{"exploitation": "active"}, Outcome: "immediate"}
+		c := opened(t)
+		add(t, c, start, b)
+		if len(c.Triage.SSVC) != 1 || c.Triage.SSVC[0].Outcome != "immediate" {
+			t.Errorf("%s: folded to %+v", table, c.Triage.SSVC)
+		}
+		if err := CheckNew(b); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s, written anew: %v; want it to say %q", table, err, want)
+		}
+	}
+	good, err := Categorize("deployer", map[string]string{"exploitation": "active", "system-exposure": "open", "automatable": "yes", "human-impact": "high"})
+	if err != nil || CheckNew(good) != nil {
+		t.Fatalf("a good one: %v, %v", err, CheckNew(good))
+	}
+	good.Outcome = "defer"
+	if _, err := Draft(good, start, ""); !errors.Is(err, ErrInvalid) {
+		t.Errorf("an outcome that does not follow from a table that is known: %v", err)
+	}
+}

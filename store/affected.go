@@ -54,8 +54,12 @@ func rangesOf(kase psirt.Case) ([]release.Affected, error) {
 	return out, nil
 }
 
-// checkFact refuses what psirt cannot judge: ranges that nothing could match.
+// checkFact refuses what may stand in a record and nobody may write anew, and what psirt
+// cannot judge: ranges that nothing could match.
 func checkFact(b psirt.Body) error {
+	if err := psirt.CheckNew(b); err != nil {
+		return err
+	}
 	set, ok := b.(*psirt.AffectedSet)
 	if !ok {
 		return nil
