@@ -11,7 +11,7 @@ import (
 // textBack finds who was exposed, is not known to be back, and said since $4 that
 // it runs something else.
 const textBack = `SELECT x.endpoint, i.version FROM exposure x JOIN installation i ON i.product = $2 AND i.endpoint = x.endpoint
-	WHERE x.rollout = $1 AND NOT x.reverted AND x.state <> 'harmed' AND i.digest <> $3 AND i.last_seen >= $4 ORDER BY x.endpoint LIMIT $5`
+	WHERE x.rollout = $1 AND NOT x.reverted AND x.state <> 'harmed' AND ` + installedDigest + ` <> $3 AND i.last_seen >= $4 ORDER BY x.endpoint LIMIT $5`
 
 // SweepBack records at most limit endpoints as back under a rollout that is
 // ordered back, and returns how many; under any other it records none. An endpoint

@@ -57,18 +57,6 @@ var (
 		head: `INSERT INTO preflight_failure (rollout, at, endpoint, reason, detail) VALUES `,
 		row:  `($1, $2, ?, ?, ?)`, tail: ` ON CONFLICT (rollout, endpoint) DO NOTHING`, fixed: 2,
 	}
-	// listInstalled writes nothing for a beacon that says what is stored already,
-	// until the stored "last seen" is older than $8.
-	listInstalled = &list{
-		of:   "BIGINT",
-		head: `INSERT INTO installation (product, version, digest, healthy, crashes, last_seen, goodbye, endpoint) VALUES `,
-		row:  `($1, $2, $3, $4, $5, $6, $7, ?)`,
-		tail: ` ON CONFLICT (product, endpoint) DO UPDATE SET version = excluded.version, digest = excluded.digest, healthy = excluded.healthy,` +
-			` crashes = excluded.crashes, last_seen = excluded.last_seen, goodbye = excluded.goodbye` +
-			` WHERE installation.last_seen <= $8 OR installation.version <> excluded.version OR installation.digest <> excluded.digest` +
-			` OR installation.healthy <> excluded.healthy OR installation.crashes <> excluded.crashes OR installation.goodbye <> excluded.goodbye`,
-		fixed: 8,
-	}
 )
 
 // save writes what the batch changed, and its ledger entry.
@@ -228,40 +216,6 @@ func add(to, d *health.Counts) {
 	to.Harmed += d.Harmed
 	to.Silent += d.Silent
 	to.Open += d.Open
-}
-
-// said is what many beacons of a batch say alike.
-type said struct {
-	installation Installation
-	goodbye      bool
-}
-
-func (r *batchRun) saveInstallations(ctx context.Context) error {
-	groups := map[said][]any{}
-	latest := slices.Sorted(maps.Keys(r.latest))
-	for _, endpoint := range latest {
-		b := r.batch.Beacons[r.latest[endpoint]]
-		for _, in := range b.Installations {
-			k := said{in, b.Goodbye}
-			if n := len(groups[k]); n > 0 && groups[k][n-1] == endpoint {
-				continue // named twice in one beacon
-			}
-			groups[k] = append(groups[k], endpoint)
-		}
-	}
-	now := micros(r.now)
-	// One order for all servers, so that they do not wait for each other in a ring.
-	keys := slices.SortedFunc(maps.Keys(groups), func(a, b said) int {
-		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
-	})
-	for _, k := range keys {
-		in := k.installation
-		fixed := []any{in.Product, in.Version, in.Digest, in.Healthy, in.Crashes, now, k.goodbye, now - r.batch.SeenGrain.Microseconds()}
-		if _, err := r.c.execList(ctx, listInstalled, fixed, groups[k]); err != nil {
-			return err
-		}
-	}
-	return r.saveVitals(ctx, latest)
 }
 
 // saveVitals rewrites the vitals of endpoints whose memory changed by more than

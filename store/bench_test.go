@@ -91,14 +91,15 @@ func (w *bench) fill(ctx context.Context) error {
 	if _, err := w.s.AddProduct(ctx, Product{Name: "acme/rules"}, "bench", w.now); err != nil {
 		return err
 	}
-	r := Release{Release: release.Release{Product: "acme/rules", Version: "1.0.0", Digest: benchDigest, Length: 1}, Listed: true}
-	if _, err := w.s.CommitRepository(ctx, RepositoryCommit{Releases: []Release{r}}, w.now, nil); err != nil {
+	before := Release{Release: release.Release{Product: "acme/rules", Version: "0.9.0", Digest: strings.Repeat("c", 64), Length: 1}, Listed: true}
+	next := Release{Release: release.Release{Product: "acme/rules", Version: "1.0.0", Digest: benchDigest, Length: 1}, Listed: true}
+	if _, err := w.s.CommitRepository(ctx, RepositoryCommit{Releases: []Release{before, next}}, w.now, nil); err != nil {
 		return err
 	}
 	endpoints := &list{head: `INSERT INTO endpoint (id, tenant, secret, labels, domain, rss, sandbox, name, agent_version, enrolled) VALUES `,
 		row: `(?, 1, ?, ?, '', 30000000, 'landlock seccomp', ?, '1.0.0', 1)`}
 	installed := &list{head: `INSERT INTO installation (product, endpoint, version, digest, healthy, crashes, last_seen, goodbye) VALUES `,
-		row: `('acme/rules', ?, '0.9.0', 'cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc', TRUE, 0, 1, FALSE)`}
+		row: `('acme/rules', ?, '0.9.0', '=', TRUE, 0, 1, FALSE)`}
 	for _, l := range []*list{endpoints, installed} {
 		for _, n := range listSizes {
 			w.s.texts[l] = append(w.s.texts[l], l.render(w.s.dialect, n))

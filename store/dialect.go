@@ -52,12 +52,13 @@ func dialectOf(dsn string) dialect {
 
 // sqliteDSN makes the driver's data source name. WAL with synchronous=FULL: a
 // commit returns only when it is on the disk. Several processes may share the
-// file, so a busy one is waited for.
+// file, so a busy one is waited for. The log grows to 64 MiB before its pages are
+// written to the database: a page that changes often is written there once.
 func sqliteDSN(path string, reader bool) string {
 	path = strings.TrimPrefix(path, "sqlite:")
 	q := url.Values{"_pragma": {
 		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
-		"cache_size(-32768)", "temp_store(MEMORY)", "wal_autocheckpoint(4000)",
+		"cache_size(-32768)", "temp_store(MEMORY)", "wal_autocheckpoint(16000)",
 	}, "_txlock": {"immediate"}}
 	if reader {
 		q.Set("_txlock", "deferred")

@@ -107,7 +107,7 @@ func (c conn) endpoints(ctx context.Context, text string, args ...any) (out []En
 
 var listInstallations = &list{
 	of:   "BIGINT",
-	head: `SELECT i.endpoint, i.product, i.version, i.digest, i.healthy, i.crashes, i.last_seen FROM product p JOIN installation i ON i.product = p.name WHERE i.endpoint IN (`,
+	head: `SELECT i.endpoint, i.product, i.version, ` + installedDigest + `, i.healthy, i.crashes, i.last_seen FROM product p JOIN installation i ON i.product = p.name WHERE i.endpoint IN (`,
 	row:  `?`, tail: `) ORDER BY i.endpoint, i.product`, pad: true,
 }
 

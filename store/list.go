@@ -209,4 +209,4 @@ var hotLists = []*list{listCovering,
 	listComponents, listIntervals, listSeen, listMeasured,
 }
 
-var hotTexts = []string{textGate, textTotal, textNew, textTally, textMove, textCohorts, textCohort, textWatching, textHead, textMoveHead, textEntry, textHash, textLimits, textNewer}
+var hotTexts = []string{textGate, textTotal, textNew, textTally, textMove, textCohorts, textCohort, textWatching, textHead, textMoveHead, textEntry, textHash, textLimits, textNewer, textPublished}

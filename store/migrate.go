@@ -19,20 +19,36 @@ var migrations embed.FS
 // migrate brings the schema up to date. Migrations go forward only, and each
 // is safe for the release before it, so that servers may be replaced one by one.
 func (s *Store) migrate(ctx context.Context) error {
+	p, err := s.migrator()
+	if err != nil {
+		return err
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}
+
+// migrator knows all migrations. One that ends in ".sqlite.sql" is for SQLite: it
+// says how rows are stored, which PostgreSQL does by itself.
+func (s *Store) migrator() (*goose.Provider, error) {
 	names, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
-		return fmt.Errorf("list migrations: %w", err)
+		return nil, fmt.Errorf("list migrations: %w", err)
 	}
 	var steps []*goose.Migration
 	for _, name := range names {
 		text, err := migrations.ReadFile(name)
 		if err != nil {
-			return fmt.Errorf("read migration %s: %w", name, err)
+			return nil, fmt.Errorf("read migration %s: %w", name, err)
 		}
 		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
 		version, err := strconv.ParseInt(number, 10, 64)
 		if err != nil {
-			return fmt.Errorf("migration %s: %w", name, err)
+			return nil, fmt.Errorf("migration %s: %w", name, err)
+		}
+		if s.dialect.name != sqlite.name && strings.HasSuffix(name, ".sqlite.sql") {
+			text = nil
 		}
 		steps = append(steps, goose.NewGoMigration(version, &goose.GoFunc{RunTx: s.runScript(string(text))}, nil))
 	}
@@ -43,18 +59,15 @@ func (s *Store) migrate(ctx context.Context) error {
 	if s.dialect.name == postgres.name { // servers may start together
 		locker, err := lock.NewPostgresSessionLocker()
 		if err != nil {
-			return fmt.Errorf("make migration lock: %w", err)
+			return nil, fmt.Errorf("make migration lock: %w", err)
 		}
 		opts = append(opts, goose.WithSessionLocker(locker))
 	}
 	p, err := goose.NewProvider(s.dialect.goose, s.write, nil, opts...)
 	if err != nil {
-		return fmt.Errorf("prepare migrations: %w", err)
+		return nil, fmt.Errorf("prepare migrations: %w", err)
 	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrate: %w", err)
-	}
-	return nil
+	return p, nil
 }
 
 // runScript runs a migration's text, rendered for the dialect.

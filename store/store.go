@@ -79,6 +79,8 @@ type Store struct {
 	segments map[string]parsedLabels // by an endpoint's labels as stored
 	static   map[int64]*static       // what never changes of a rollout
 	limits   map[limitsKey]*rollout.Limits
+	// published are digests of releases, which never change.
+	published map[ReleaseKey]string
 }
 
 // Open opens or creates the database and brings its schema up to date. dsn is
@@ -87,7 +89,7 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*Store, error) {
 	s := &Store{
 		dialect: dialectOf(dsn), log: log,
 		texts: map[*list][]string{}, prepared: map[string]*sql.Stmt{},
-		identities: newIdentities(), samples: newSamples(), segments: map[string]parsedLabels{}, static: map[int64]*static{}, limits: map[limitsKey]*rollout.Limits{},
+		identities: newIdentities(), samples: newSamples(), segments: map[string]parsedLabels{}, static: map[int64]*static{}, limits: map[limitsKey]*rollout.Limits{}, published: map[ReleaseKey]string{},
 	}
 	var err error
 	if s.write, err = s.dialect.open(dsn, false); err != nil {

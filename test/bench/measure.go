@@ -276,7 +276,7 @@ func (r *rig) grantAndProve(ctx context.Context, s settings, digest string, roll
 	grants := make([]call, 0, n)
 	for i := range n {
 		beacon, err := proto.Marshal(&headgatev1.BeaconRequest{Seq: 1, Products: []*headgatev1.ProductState{{
-			Product: product, Version: "1.0.0", Digest: digest, Healthy: true,
+			Product: product, Version: next, Digest: digest, Healthy: true,
 			Attempt: &headgatev1.Attempt{Rollout: rollout, Digest: digest, State: headgatev1.AttemptState_ATTEMPT_STATE_PROVEN, AgeUs: 2000},
 		}}, Vitals: &headgatev1.Vitals{CpuUs: 1e6, RssBytes: 40 << 20, UptimeUs: 1e9}})
 		if err != nil {

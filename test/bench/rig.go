@@ -19,8 +19,12 @@ import (
 	"github.com/headgate/headgate/store/storetest"
 )
 
-// product is what the bench's fleet runs.
-const product = "acme/rules"
+// product is what the bench's fleet runs: version before, until it may go to next.
+const (
+	product = "acme/rules"
+	before  = "1.0.0"
+	next    = "3.0.0"
+)
 
 // rig is a real server with a fleet in its database and one rollout.
 type rig struct {
@@ -61,7 +65,7 @@ func newRig(ctx context.Context, s settings, dsn string, db, n int, profile stri
 		return nil, err
 	}
 	defer st.Close()
-	if r.ids, err = storetest.Populate(ctx, st, "bench", product, n, time.Now()); err != nil {
+	if r.ids, err = storetest.Populate(ctx, st, "bench", store.ReleaseKey{Product: product, Version: before}, n, time.Now()); err != nil {
 		return nil, err
 	}
 	r.order = rand.New(rand.NewPCG(1, 2)).Perm(n)
@@ -142,19 +146,23 @@ func (r *rig) headgate(ctx context.Context, bin string, args ...string) ([]byte,
 	return out, nil
 }
 
-// publish makes keys, the root of trust, a vendor and a release.
+// publish makes keys, the root of trust, a vendor and two releases.
 func (r *rig) publish(ctx context.Context, bin string) error {
-	for _, c := range []string{
+	commands := []string{
 		"key new a.key b.key v.key w.key",
 		"root new --operator a.key.pub --operator b.key.pub --key a.key --key b.key",
 		"vendor add acme --vendor-key v.key.pub --vendor-key w.key.pub --threshold 2 --key a.key --key b.key",
 		"product add " + product,
 		"tenant add bench",
-		"release init content --demo 1.0.0",
-		"release sign --dir content --product " + product + " --version 1.0.0 --bundle bundle --key v.key",
-		"release sign --bundle bundle --key w.key",
-		"release publish --bundle bundle",
-	} {
+	}
+	for _, v := range []string{before, next} {
+		commands = append(commands,
+			"release init content-"+v+" --demo "+v,
+			"release sign --dir content-"+v+" --product "+product+" --version "+v+" --bundle bundle-"+v+" --key v.key",
+			"release sign --bundle bundle-"+v+" --key w.key",
+			"release publish --bundle bundle-"+v)
+	}
+	for _, c := range commands {
 		if _, err := r.headgate(ctx, bin, strings.Fields(c)...); err != nil {
 			return err
 		}
@@ -168,22 +176,28 @@ func (r *rig) rollout(ctx context.Context, bin string, window int) (digest strin
 	if err := os.WriteFile(filepath.Join(r.dir, "policy.json"), []byte(policy), 0o600); err != nil {
 		return "", err
 	}
-	if _, err := r.headgate(ctx, bin, "rollout", "start", product, "1.0.0", "--policy", "policy.json"); err != nil {
+	if _, err := r.headgate(ctx, bin, "rollout", "start", product, next, "--policy", "policy.json"); err != nil {
 		return "", err
 	}
 	var list struct {
 		Releases []struct {
-			Digest string `json:"digest"`
+			Version string `json:"version"`
+			Digest  string `json:"digest"`
 		} `json:"releases"`
 	}
 	out, err := r.headgate(ctx, bin, "release", "list")
 	if err != nil {
 		return "", err
 	}
-	if err := json.Unmarshal(out, &list); err != nil || len(list.Releases) == 0 {
+	if err := json.Unmarshal(out, &list); err != nil {
 		return "", fmt.Errorf("read the releases: %w: %s", err, out)
 	}
-	return list.Releases[0].Digest, nil
+	for _, r := range list.Releases {
+		if r.Version == next {
+			return r.Digest, nil
+		}
+	}
+	return "", fmt.Errorf("release %s is not listed: %s", next, out)
 }
 
 // cost is processor time. SQLite's is in the server's.
