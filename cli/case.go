@@ -310,11 +310,7 @@ func (a *app) caseExplain() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.result(e, func(t *table) {
-				for _, r := range e {
-					t.row(r.What, r.Is, r.Because)
-				}
-			})
+			return a.explained(e)
 		},
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 func (a *app) embargoCommand() *cobra.Command {
 	return group("embargo", "Until when who keeps quiet about a case",
-		a.embargoPropose(), a.embargoAccept(), a.embargoDecline(), a.embargoRevise(), a.embargoEnd(), a.embargoShow(), a.embargoList())
+		a.embargoPropose(), a.embargoAccept(), a.embargoDecline(), a.embargoRevise(), a.embargoEnd(), a.embargoShow(), a.embargoExplain(), a.embargoList())
 }
 
 // instant is an instant in UTC and as the reader's own clock shows it, with how

@@ -41,7 +41,7 @@ func embargoed(all []*headgatev1.Case) (out []*headgatev1.Case) {
 }
 
 func (a *app) partyCommand() *cobra.Command {
-	return group("party", "Who must know, act or agree, and what they say", a.partyAdd(), a.partyStatus(), a.partyList())
+	return group("party", "Who must know, act or agree, and what they say", a.partyAdd(), a.partyStatus(), a.partyList(), a.partyExplain())
 }
 
 func (a *app) partyAdd() *cobra.Command {

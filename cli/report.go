@@ -13,7 +13,7 @@ import (
 
 func (a *app) reportCommand() *cobra.Command {
 	return group("report", "What researchers, sensors and partners sent in",
-		a.reportAdd(), a.reportList(), a.reportShow(), a.reportSimilar(), a.reportLink(), a.reportAcknowledge(), a.reportClose(), a.triagerCommand(),
+		a.reportAdd(), a.reportList(), a.reportShow(), a.reportExplain(), a.reportSimilar(), a.reportLink(), a.reportAcknowledge(), a.reportClose(), a.triagerCommand(),
 		a.reportImport(), a.reportReply(), a.reportFile(), a.reportReward(), a.reportRewards())
 }
 

@@ -20,12 +20,12 @@ var pages = []struct {
 	scene string
 	words []string
 }{
-	{"report.md", `echo "A rule of 300 bytes overflows." >report.txt`, []string{"same product acme/rules", "operator:admin", "answered:"}},
+	{"report.md", `echo "A rule of 300 bytes overflows." >report.txt`, []string{"same product acme/rules", "operator:admin", "answered:", "no security impact"}},
 	{"case.md", withReport + `(umask 077; headgate token add bob >bob.token)`, []string{"a fix is ready", "not found", "recorded reads", "40 of 40", "fails on load.c", "passes on \"parse.c\", which it must find", "9a1b"}},
-	{"embargo.md", withCase, []string{" active\n", "proposed until:", "stays ended", "no embargo may start", "goes to hosted-opaque tenants at most", "not published yet"}},
+	{"embargo.md", withCase, []string{" active\n", "proposed until:", "stays ended", "no embargo may start", "too long for our constituents", "goes to hosted-opaque tenants at most", "not published yet"}},
 	{"clock.md", withCase, []string{"cra-early-warning", "BREAKS", "CNA rules 4.x, 4.5.1.4"}},
 	{"party.md", withCase + `
-headgate vendor add acme >/dev/null 2>&1 || true`, []string{"silence is no answer", "not_affected"}},
+headgate vendor add acme >/dev/null 2>&1 || true`, []string{"silence is no answer", "not_affected", "the parser is not in it"}},
 }
 
 // withReport and withCase are scenes.
