@@ -26,7 +26,7 @@ demo-response: build ## watch a vulnerability from its report to notices closed 
 build: ## build the one static binary, bin/headgate
 	@scripts/build $(BIN)
 
-test: setup ## run every test; installs PostgreSQL, ClamAV, Prometheus, Exim and GnuPG first where they are missing
+test: setup ## run every test; installs PostgreSQL, ClamAV, Prometheus, Exim, GnuPG and Chromium first where they are missing
 	@scripts/test
 
 bench: build setup ## measure the server as a whole process and the decision core, against peers and limits

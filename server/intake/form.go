@@ -13,6 +13,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/mail"
+	"strings"
 	"time"
 
 	"github.com/headgate/headgate/psirt"
@@ -185,9 +186,19 @@ func (f form) report(source psirt.Source) (psirt.ReportReceived, [][]byte, error
 	var files [][]byte
 	r.Attachments, files = attach(f.files)
 	if err := r.Check(); err != nil {
-		return r, nil, refusal{fieldOf(err), "this cannot be taken: " + err.Error()}
+		return r, nil, refused(err)
 	}
 	return r, files, nil
+}
+
+// refused says for people what a check complains about: without the name of the
+// field, which stands beside it.
+func refused(err error) refusal {
+	r := refusal{fieldOf(err), strings.TrimSuffix(err.Error(), ": "+psirt.ErrInvalid.Error())}
+	if r.field != "" {
+		r.text = strings.TrimLeft(strings.TrimPrefix(r.text, r.field), ": ")
+	}
+	return r
 }
 
 // fieldOf finds the field that a check complains about: it begins with its name.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/headgate/headgate/psirt"
@@ -43,10 +44,23 @@ type entry struct {
 	Fields        map[string]string
 	Bad           refusal
 	Nonce         string
-	Contact       []string
+	Contact       []uri
 	Fingerprint   string
 	MiB, MaxFiles int
 	MaxText       int
+}
+
+// uri is a way to reach us.
+type uri string
+
+// Name is how people write it.
+func (a uri) Name() string {
+	for _, scheme := range []string{"mailto:", "tel:"} {
+		if name, ok := strings.CutPrefix(string(a), scheme); ok {
+			return name
+		}
+	}
+	return string(a)
 }
 
 // Is tells whether a field is the one that is wrong.
@@ -65,9 +79,13 @@ func (d *Door) showForm(w http.ResponseWriter, status int, typed map[string]stri
 		rand.Read(b[:]) // never fails: it aborts the program instead
 		nonce = base64.RawURLEncoding.EncodeToString(b[:])
 	}
+	contact := make([]uri, len(d.Config.Contact))
+	for i, way := range d.Config.Contact {
+		contact[i] = uri(way)
+	}
 	d.render(w, status, "form", entry{
 		head: d.head("Report a vulnerability"), Fields: typed, Bad: bad, Nonce: nonce,
-		Contact: d.Config.Contact, Fingerprint: d.Key.Fingerprint(),
+		Contact: contact, Fingerprint: d.Key.Fingerprint(),
 		MiB: maxFile >> 20, MaxFiles: maxFiles, MaxText: psirt.MaxText >> 10,
 	})
 }
