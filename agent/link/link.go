@@ -140,10 +140,6 @@ func open(c Config) (*link, error) {
 		rnd:      rand.New(rand.NewPCG(c.Seed, 0x6c696e6b)),
 		products: map[string]*memory{}, refused: map[string]bool{}, deferred: map[string]time.Time{}, seen: map[int64]time.Time{}, switched: map[int64]time.Time{},
 	}
-	// The spool holds nothing that could not be fetched again.
-	if err := os.RemoveAll(l.spool); err != nil {
-		return nil, fmt.Errorf("empty the spool: %w", err)
-	}
 	if err := os.MkdirAll(l.spool, 0o700); err != nil {
 		return nil, fmt.Errorf("make the spool: %w", err)
 	}
@@ -175,7 +171,7 @@ func open(c Config) (*link, error) {
 		l.plan = plan
 		l.grumble(l.floors.meet(plan, time.Now()))
 	}
-	return l, nil
+	return l, l.tidySpool()
 }
 
 func (l *link) newBackoff() *backoff.ExponentialBackOff {
@@ -368,6 +364,11 @@ func (l *link) tookPlan(p release.Plan, now time.Time) {
 	}
 	l.scheduleBeacon()
 	l.reconsider()
+	if !l.work.busy {
+		if err := l.tidySpool(); err != nil {
+			l.Log.Warn("spool not tidied", "err", err)
+		}
+	}
 	l.work.due = now
 	l.Log.Info("plan in force", "plan", p.Version, "offers", len(p.Offers))
 }

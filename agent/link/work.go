@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"connectrpc.com/connect"
@@ -200,6 +202,7 @@ func (l *link) carryOut(ctx context.Context, w Want, staged bool) outcome {
 			return out
 		}
 	}
+	os.Remove(filepath.Join(l.spool, w.Offer.Digest+partialSuffix)) // what is staged needs no download
 	if w.Do == DoStage {
 		return l.withStatus(ctx, outcome{})
 	}
@@ -233,6 +236,9 @@ func (l *link) stage(ctx context.Context, w Want) (outcome, bool) {
 	if a.OK {
 		return outcome{}, true
 	}
+	if a.Reason != "busy" { // else it is wanted again
+		os.Remove(dir + partialSuffix)
+	}
 	switch a.Reason {
 	case "busy", "disk-full", "io", "spool-mismatch":
 		return outcome{err: fmt.Errorf("stage %s %s: %w", o.Product, o.Version, a.Err()), status: a.Status}, false
@@ -255,26 +261,25 @@ func (l *link) find(ctx context.Context, o release.Offer) (release.Release, erro
 	return rel, nil
 }
 
-// fetch downloads an artifact into the spool and unpacks it as dir.
+// fetch downloads an artifact into the spool and unpacks it as dir. What a try left
+// of the download, this process's or one's before, is where it goes on.
 func (l *link) fetch(ctx context.Context, rel release.Release, dir string) ([]ipc.File, error) {
-	tar := dir + ".tar"
-	defer os.Remove(tar)
-	f, err := os.OpenFile(tar, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	tar := dir + partialSuffix
+	f, err := os.OpenFile(tar, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("spool %s %s: %w", rel.Product, rel.Version, err)
 	}
 	defer f.Close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stalled := time.AfterFunc(stallTimeout, func() { cancel(fmt.Errorf("no data for %s", stallTimeout)) })
-	defer stalled.Stop()
-	if err := l.repo.Download(ctx, rel, &alive{f, stalled}); err != nil {
-		if why := context.Cause(ctx); why != nil && !errors.Is(err, why) {
-			err = fmt.Errorf("%w: %w", err, why)
+	if err := l.download(ctx, rel, f); err != nil {
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			os.Remove(tar) // the room is for others to use meanwhile
 		}
 		return nil, fmt.Errorf("download %s %s: %w", rel.Product, rel.Version, err)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("spool %s %s: %w", rel.Product, rel.Version, err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
 		return nil, fmt.Errorf("spool %s %s: %w", rel.Product, rel.Version, err)
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -282,6 +287,7 @@ func (l *link) fetch(ctx context.Context, rel release.Release, dir string) ([]ip
 	}
 	unpacked, err := artifact.Unpack(f, dir)
 	if err != nil {
+		os.Remove(tar)
 		return nil, fmt.Errorf("unpack %s %s: %w", rel.Product, rel.Version, err)
 	}
 	files := make([]ipc.File, 0, len(unpacked))
@@ -291,15 +297,57 @@ func (l *link) fetch(ctx context.Context, rel release.Release, dir string) ([]ip
 	return files, nil
 }
 
-// alive restarts a timer with each write.
+// download ends when no byte moves for stallTimeout.
+func (l *link) download(ctx context.Context, rel release.Release, f *os.File) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stalled := time.AfterFunc(stallTimeout, func() { cancel(fmt.Errorf("no data for %s", stallTimeout)) })
+	defer stalled.Stop()
+	err := l.repo.DownloadRest(ctx, rel, &alive{f, stalled})
+	if why := context.Cause(ctx); err != nil && why != nil && !errors.Is(err, why) {
+		err = fmt.Errorf("%w: %w", err, why)
+	}
+	return err
+}
+
+// alive restarts a timer with each byte that moves.
 type alive struct {
-	w io.Writer
+	f *os.File
 	t *time.Timer
+}
+
+func (a *alive) Read(p []byte) (int, error) {
+	a.t.Reset(stallTimeout)
+	return a.f.Read(p)
 }
 
 func (a *alive) Write(p []byte) (int, error) {
 	a.t.Reset(stallTimeout)
-	return a.w.Write(p)
+	return a.f.Write(p)
+}
+
+func (a *alive) Seek(offset int64, whence int) (int64, error) { return a.f.Seek(offset, whence) }
+
+func (a *alive) Truncate(size int64) error { return a.f.Truncate(size) }
+
+// partialSuffix ends the name of a download, after its digest.
+const partialSuffix = ".tar"
+
+// tidySpool leaves in the spool only downloads of what the plan offers: all that
+// could go on.
+func (l *link) tidySpool() error {
+	all, err := os.ReadDir(l.spool)
+	if err != nil {
+		return fmt.Errorf("read the spool: %w", err)
+	}
+	for _, e := range all {
+		digest, partial := strings.CutSuffix(e.Name(), partialSuffix)
+		offered := slices.ContainsFunc(l.plan.Offers, func(o release.Offer) bool { return o.Digest == digest })
+		if !partial || !offered {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(l.spool, e.Name())))
+		}
+	}
+	return err
 }
 
 // ask asks for a grant and, if there is one, has keeper switch.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -207,10 +208,12 @@ func (c *Client) Download(ctx context.Context, r release.Release, w io.Writer) e
 
 // VerifyArtifact reads r to its end, or one byte beyond the signed length, and
 // compares length and SHA-256. Errors wrap ErrDigest or ErrTooLarge.
-func VerifyArtifact(r io.Reader, rel release.Release) error {
-	h := sha256.New()
-	n, err := io.Copy(h, io.LimitReader(r, rel.Length))
-	if err != nil {
+func VerifyArtifact(r io.Reader, rel release.Release) error { return verify(sha256.New(), 0, r, rel) }
+
+// verify is VerifyArtifact for the rest of an artifact whose first n bytes h has.
+func verify(h hash.Hash, n int64, r io.Reader, rel release.Release) error {
+	m, err := io.Copy(h, io.LimitReader(r, rel.Length-n))
+	if n += m; err != nil {
 		return fmt.Errorf("artifact of %s %s after %d of %d bytes: %w", rel.Product, rel.Version, n, rel.Length, err)
 	}
 	if n < rel.Length {

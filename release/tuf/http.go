@@ -52,11 +52,40 @@ func (h *HTTP) Open(ctx context.Context, path string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
+	return &transfer{ctx: ctx, h: h, path: path, tag: strongTag(resp), body: resp.Body}, nil
+}
+
+// OpenFrom streams a file from a byte on, and says from which: 0 if the server gives
+// only the whole.
+func (h *HTTP) OpenFrom(ctx context.Context, path string, at int64) (body io.ReadCloser, from int64, err error) {
+	resp, err := h.do(ctx, path, http.Header{"Range": {fmt.Sprintf("bytes=%d-", at)}})
+	if err != nil {
+		return nil, 0, err
+	}
+	if resp.StatusCode == http.StatusPartialContent && firstByte(resp) == at {
+		return &transfer{ctx: ctx, h: h, path: path, tag: strongTag(resp), body: resp.Body, at: at, since: at}, at, nil
+	}
+	resp.Body.Close()
+	body, err = h.Open(ctx, path)
+	return body, 0, err
+}
+
+// firstByte is where a partial response begins; -1 if it does not say.
+func firstByte(resp *http.Response) (first int64) {
+	if _, err := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-", &first); err != nil {
+		return -1
+	}
+	return first
+}
+
+// strongTag is a response's entity tag; none if it is weak, which says nothing of
+// bytes.
+func strongTag(resp *http.Response) string {
 	tag := resp.Header.Get("ETag")
 	if !strings.HasPrefix(tag, `"`) {
-		tag = "" // a weak one says nothing of bytes
+		return ""
 	}
-	return &transfer{ctx: ctx, h: h, path: path, tag: tag, body: resp.Body}, nil
+	return tag
 }
 
 // do sends a request for a file with more headers.

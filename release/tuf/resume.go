@@ -2,10 +2,15 @@ package tuf
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
+
+	"github.com/headgate/headgate/release"
 )
 
 const (
@@ -75,9 +80,7 @@ func (t *transfer) resume(cause error) error {
 		if err != nil {
 			continue // the link may come back
 		}
-		var first int64
-		_, err = fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-", &first)
-		if resp.StatusCode != http.StatusPartialContent || err != nil || first != t.at || resp.Header.Get("ETag") != t.tag {
+		if resp.StatusCode != http.StatusPartialContent || firstByte(resp) != t.at || resp.Header.Get("ETag") != t.tag {
 			resp.Body.Close()
 			return cause
 		}
@@ -87,4 +90,84 @@ func (t *transfer) resume(cause error) error {
 		return nil
 	}
 	return cause
+}
+
+// Partial is a file that holds the beginning of an artifact, or nothing.
+type Partial interface {
+	io.ReadWriteSeeker
+	Truncate(size int64) error
+}
+
+// DownloadRest completes an artifact in f, of which an earlier try, of this process
+// or of one before, may have left the beginning: that is read and the rest asked
+// for. Nothing of it is believed before the whole is what was signed; a beginning
+// that spoils the whole is thrown away, and all of it asked for once more. If the
+// error wraps ErrDigest or ErrTooLarge f is empty; else it keeps what came, for the
+// next try.
+func (c *Client) DownloadRest(ctx context.Context, r release.Release, f Partial) error {
+	if err := release.CheckDigest(r.Digest); err != nil {
+		return err
+	}
+	began, err := c.downloadRest(ctx, r, f)
+	spoilt := func() bool { return errors.Is(err, ErrDigest) || errors.Is(err, ErrTooLarge) }
+	if spoilt() {
+		if err2 := rewind(f); err2 != nil {
+			return errors.Join(err, err2)
+		}
+		if began > 0 {
+			if _, err = c.downloadRest(ctx, r, f); spoilt() {
+				err = errors.Join(err, rewind(f))
+			}
+		}
+	}
+	return err
+}
+
+// downloadRest says how much of the artifact f held before.
+func (c *Client) downloadRest(ctx context.Context, r release.Release, f Partial) (began int64, err error) {
+	h := sha256.New()
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return 0, err
+	}
+	if began, err = io.Copy(h, f); err != nil {
+		return began, fmt.Errorf("read the beginning of %s %s: %w", r.Product, r.Version, err)
+	}
+	if began > r.Length {
+		return began, fmt.Errorf("artifact of %s %s: %d bytes are here, signed are %d: %w", r.Product, r.Version, began, r.Length, ErrTooLarge)
+	}
+	if began == r.Length {
+		return began, verify(h, began, strings.NewReader(""), r)
+	}
+	path := TargetFile(release.Target(r.Product, r.Version), r.Digest)
+	body, from, err := c.openFrom(ctx, path, began)
+	if err != nil {
+		return began, fmt.Errorf("download %s %s: %w", r.Product, r.Version, err)
+	}
+	defer body.Close()
+	if from == 0 && began > 0 {
+		h.Reset()
+		if err := rewind(f); err != nil {
+			return began, err
+		}
+	}
+	return from, verify(h, from, io.TeeReader(body, f), r)
+}
+
+// openFrom asks for a file from a byte on, where the fetcher can.
+func (c *Client) openFrom(ctx context.Context, path string, at int64) (io.ReadCloser, int64, error) {
+	if f, ok := c.fetcher.(interface {
+		OpenFrom(ctx context.Context, path string, at int64) (io.ReadCloser, int64, error)
+	}); ok && at > 0 {
+		return f.OpenFrom(ctx, path, at)
+	}
+	body, err := c.fetcher.Open(ctx, path)
+	return body, 0, err
+}
+
+func rewind(f Partial) error {
+	_, err := f.Seek(0, io.SeekStart)
+	if err = errors.Join(err, f.Truncate(0)); err != nil {
+		return fmt.Errorf("throw a spoilt download away: %w", err)
+	}
+	return nil
 }

@@ -25,6 +25,7 @@ func wired(s *site) *wire {
 	check(s.t, err)
 	w := &wire{}
 	p := httputil.NewSingleHostReverseProxy(to)
+	p.FlushInterval = -1                                                                             // a wire keeps nothing back
 	p.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) } // as if there were no wire
 	p.ModifyResponse = func(r *http.Response) error {
 		w.mu.Lock()
