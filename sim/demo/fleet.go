@@ -31,7 +31,8 @@ func (d *demo) startSims(ctx context.Context, token string) (*sims, error) {
 	var err error
 	s.fleet, err = wire.New(wire.Config{
 		Server: lookup(d.env, "HEADGATE_SERVER"), Pin: lookup(d.env, "HEADGATE_PIN"), EnrolmentToken: token,
-		N: d.Simulated, Products: []string{product}, Seed: 1, Poll: firstPoll, Dir: d.path("simulated"), Goodbye: false,
+		N: d.Simulated, Products: []string{product}, Seed: 1, Poll: firstPoll, Dir: d.path("simulated"),
+		Goodbye: d.Keep, // what is kept would take their silence for harm, rightly, and order the release back
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make simulated endpoints: %w", err)

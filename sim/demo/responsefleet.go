@@ -82,6 +82,7 @@ func (r *response) startSimulated(ctx context.Context, tenant, token, product st
 	f, err := wire.New(wire.Config{
 		Server: lookup(r.env, "HEADGATE_SERVER"), Pin: lookup(r.env, "HEADGATE_PIN"), EnrolmentToken: strings.TrimSpace(token),
 		N: n, Products: []string{product}, Seed: uint64(len(r.fleets)) + 1, Poll: firstPoll, Dir: r.path("simulated-" + tenant), Concurrency: 8,
+		Goodbye: r.Keep, // as in startSims
 	})
 	if err != nil {
 		return fmt.Errorf("make simulated endpoints of %s: %w", tenant, err)
