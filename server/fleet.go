@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -72,8 +73,8 @@ func (s fleetService) GetEndpoint(ctx context.Context, req *connect.Request[head
 		return nil, invalid(fmt.Errorf("id: %w", err))
 	}
 	e, err := s.store.Endpoint(ctx, id)
-	if err == nil && from(ctx).owns(store.ScopeTenant, e.Tenant) != nil {
-		err = store.ErrNotFound
+	if errors.Is(err, store.ErrNotFound) || err == nil && from(ctx).owns(store.ScopeTenant, e.Tenant) != nil {
+		err = store.ErrNotFound // in the same words
 	}
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %s: %w", req.Msg.Id, err)
