@@ -145,6 +145,10 @@ func TestErrorsSayWhatToDoNext(t *testing.T) {
 			t.Errorf("%s: exit %d, stderr %q, want %q", code, status, errs, want)
 		}
 	}
+	a.err = connect.NewError(connect.CodeResourceExhausted, errString("message size 9 is larger than configured max 5"))
+	if _, _, errs := run(t, "tenant", "list", "--server", url, "--token-file", token); !strings.Contains(errs, "too large") || strings.Contains(errs, "busy") {
+		t.Errorf("too large a message: stderr %q", errs)
+	}
 	if _, _, errs := run(t, "tenant", "list", "--server", "http://127.0.0.1:1", "--token-file", token); !strings.Contains(errs, "is it running") {
 		t.Errorf("nobody there: stderr %q", errs)
 	}

@@ -189,6 +189,9 @@ func explain(err error) error {
 		}
 		return fmt.Errorf("the server does not answer (%s): is it running, and is --server right?", e.Message())
 	case connect.CodeResourceExhausted:
+		if strings.Contains(e.Message(), "larger than configured max") { // Connect's words
+			return fmt.Errorf("too large for the server: %s", e.Message())
+		}
 		return fmt.Errorf("the server is busy (%s): try again in a moment", e.Message())
 	}
 	return errors.New(e.Message())

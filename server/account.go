@@ -66,7 +66,7 @@ func (s accountService) SetTenant(ctx context.Context, req *connect.Request[head
 	}
 	t, err := s.store.PauseTenant(ctx, req.Msg.Name, req.Msg.Paused, c.actor(), s.cfg.Now())
 	if err != nil {
-		return nil, fmt.Errorf("tenant %q: %w", req.Msg.Name, err)
+		return nil, err
 	}
 	return connect.NewResponse(&headgatev1.SetTenantResponse{Tenant: tenantOut(t)}), nil
 }
@@ -89,7 +89,7 @@ func (s accountService) NewEnrolmentToken(ctx context.Context, req *connect.Requ
 	token, hash := newToken(prefixEnrol)
 	t := store.EnrolmentToken{Hash: hash, Tenant: m.Tenant, Uses: m.Uses, Expires: now.Add(life)}
 	if err := s.store.AddEnrolmentToken(ctx, t, c.actor(), now); err != nil {
-		return nil, fmt.Errorf("tenant %q: %w", m.Tenant, err)
+		return nil, err
 	}
 	return connect.NewResponse(&headgatev1.NewEnrolmentTokenResponse{Token: token, ExpiresUs: t.Expires.UnixMicro()}), nil
 }

@@ -89,7 +89,7 @@ func (s rolloutService) GetRollout(ctx context.Context, req *connect.Request[hea
 func (s rolloutService) read(ctx context.Context, id int64) (*headgatev1.Rollout, error) {
 	r, err := s.store.Rollout(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("rollout R-%d: %w", id, err)
+		return nil, err
 	}
 	return s.out(r), nil
 }
