@@ -106,8 +106,9 @@ func (p Pace) Accept(c health.Counts, refusals int64) Pace {
 }
 
 // Rules is the version of the rules that new decisions are made by. Since 1 the
-// plan of a budgeted rollout knows the budget of vitals.
-const Rules = 1
+// plan of a budgeted rollout knows the budget of vitals; since 2 the last looks are
+// not spent on cohorts that have not shown all they can.
+const Rules = 2
 
 // Snapshot is all that a decision may depend on. It is recorded with it.
 type Snapshot struct {

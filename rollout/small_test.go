@@ -153,6 +153,11 @@ func TestAGoodUpdateAlwaysFinishes(t *testing.T) {
 	for n := 1; n <= 2000; n += 1 + n/5 {
 		finishes(t, "standard", n, uint64(n))
 	}
+	// Where the later horizons' budgets are about the least, looks are scarce.
+	for _, n := range []int{4000, 5000, 7000} {
+		finishes(t, "safe", n, 1)
+	}
+	finishes(t, "driver", 7000, 1)
 }
 
 func finishes(t interface{ Fatalf(string, ...any) }, name string, n int, seed uint64) {

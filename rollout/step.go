@@ -9,6 +9,9 @@ import (
 	"github.com/headgate/headgate/internal/span"
 )
 
+// lastLooks is the cohort from which on each is waited for at every horizon.
+const lastLooks = 4
+
 // leastStep is how much more than now a step must expose to be worth a cohort.
 const leastStep = 1.2
 
@@ -168,9 +171,17 @@ func (p *pacing) step(d Decision) Decision {
 // ripening is how long the newest cohort still needs for a horizon whose budget
 // does not pay for everyone yet. Where every budget is LeastHarm a cohort that is
 // opened before the last one has shown all it can is a look spent for little, and
-// the looks would not last until everyone. In millions there are enough of them.
+// the looks would not last until everyone. In millions there are enough of them;
+// in between the last few are not spent early.
 func (p *pacing) ripening() (horizon span.Duration, wait time.Duration) {
-	if p.b.Horizons[0].Budget(p.s.Control.Fit) > LeastHarm {
+	least, closeToLeast := p.b.Horizons[0].Budget(p.s.Control.Fit), float64(LeastHarm)
+	if p.s.Rules >= 2 {
+		closeToLeast = 4.0 / 3 * LeastHarm
+		for _, h := range p.b.Horizons[1:] {
+			least = min(least, h.Budget(p.s.Control.Fit))
+		}
+	}
+	if few := p.s.Rules >= 2 && p.s.Pace.Rung >= lastLooks; least > closeToLeast && !few {
 		return 0, 0
 	}
 	for j, h := range p.b.Horizons {
