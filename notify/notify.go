@@ -106,6 +106,9 @@ const (
 // the marks that turn the direction of text (Unicode's Bidi_Control) become
 // spaces, and what is too long is cut.
 func clean(s string) string {
+	if plain(s) {
+		return s
+	}
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r) || r == unicode.ReplacementChar {
 			return ' '
@@ -120,6 +123,16 @@ func clean(s string) string {
 		cut--
 	}
 	return s[:cut] + "…"
+}
+
+// plain tells whether clean has nothing to do, as with nearly all that it is given.
+func plain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return len(s) <= maxLine
 }
 
 // later is the later of two instants; the zero instant is earlier than any.

@@ -50,7 +50,12 @@ var languages = language.NewMatcher([]language.Tag{language.English, language.Ja
 type Printer struct {
 	p    *message.Printer
 	lang Language
+	// The last texts and phrases without arguments: letters of a wave share them.
+	owned, said map[string]string
 }
+
+// maxPrinted bounds the texts that a printer remembers.
+const maxPrinted = 200
 
 // NewPrinter makes the printer of a language.
 func NewPrinter(l Language) *Printer {
@@ -58,7 +63,7 @@ func NewPrinter(l Language) *Printer {
 	if l == Japanese {
 		tag = language.Japanese
 	}
-	return &Printer{p: message.NewPrinter(tag, message.Catalog(phrases)), lang: l}
+	return &Printer{p: message.NewPrinter(tag, message.Catalog(phrases)), lang: l, owned: map[string]string{}, said: map[string]string{}}
 }
 
 // Render writes a letter in its language.
@@ -110,7 +115,22 @@ func (w *writer) fallsBack() bool {
 }
 
 func (w *writer) say(key string, args ...any) string {
+	if len(args) == 0 {
+		return remember(w.said, key, func() string { return w.p.Sprintf(message.Key(key, key)) })
+	}
 	return w.p.Sprintf(message.Key(key, key), args...)
+}
+
+// remember makes a text once.
+func remember(texts map[string]string, key string, text func() string) string {
+	if s, ok := texts[key]; ok {
+		return s
+	}
+	if len(texts) >= maxPrinted {
+		clear(texts)
+	}
+	texts[key] = text()
+	return texts[key]
 }
 
 // pair is the wording of a sentence that the mark chooses.
@@ -147,11 +167,13 @@ func width(s string) (n int) {
 // nothing else that could move a cursor.
 func (w *writer) own(t Text) string {
 	s, _ := t.In(w.lang)
-	lines := strings.Split(strings.ReplaceAll(s, "\r\n", "\n"), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimRight(cleanLong(lines[i]), " ")
-	}
-	return strings.Trim(strings.Join(lines, "\n"), "\n")
+	return remember(w.owned, s, func() string {
+		lines := strings.Split(strings.ReplaceAll(s, "\r\n", "\n"), "\n")
+		for i := range lines {
+			lines[i] = strings.TrimRight(cleanLong(lines[i]), " ")
+		}
+		return strings.Trim(strings.Join(lines, "\n"), "\n")
+	})
 }
 
 // cleanLong is clean for a line of prose, which is not cut.

@@ -1,11 +1,14 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/headgate/headgate/internal/ids"
@@ -185,8 +188,7 @@ func (w *wave) write(ctx context.Context) error {
 		for _, channel := range k.channels() {
 			deliveries = append(deliveries, newDelivery(id, e.id, channel, w.d.Domain)...)
 		}
-		sum := sha256.Sum256([]byte(msg.Body))
-		w.said[NoticeID(e.id)] = hex.EncodeToString(sum[:])
+		w.said[NoticeID(e.id)] = sumOf(msg.Body)
 	}
 	if err := w.forgetSteps(ctx); err != nil {
 		return err
@@ -201,11 +203,25 @@ func (w *wave) write(ctx context.Context) error {
 		{listMessages, []any{at}, messages},
 		{listDeliveries, []any{at}, deliveries},
 	} {
+		byID(l.rows, strings.Count(l.list.row, "?"))
 		if _, err := w.execList(ctx, l.list, l.fixed, l.rows); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func sumOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+// byID sorts rows of n values by their ids, the first of them. Ids are random: those
+// that are near each other share pages of the database.
+func byID(rows []any, n int) {
+	at := slices.Collect(slices.Chunk(slices.Clone(rows), n))
+	slices.SortFunc(at, func(a, b []any) int { return cmp.Compare(a[0].(int64), b[0].(int64)) })
+	copy(rows, slices.Concat(at...))
 }
 
 // newDelivery is a row of listDeliveries. The id that the receiver sees is drawn
