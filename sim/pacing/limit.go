@@ -19,7 +19,8 @@ func DistanceToLimit(n int64, policies []Policy, rows []Row, good string) (Chart
 		return c, err
 	}
 	b := *flash.Budget
-	plan, limit := Series{Name: "planned", Line: true}, Series{Name: "least for any policy", Line: true}
+	b.SlowShare = 0 // the limit is of failures; the budget of vitals may ask for a gate more
+	plan, limit := Series{Name: "planned for failures", Line: true}, Series{Name: "least for any policy", Line: true, Limit: true}
 	for e := 2.0; e <= 5; e += 0.02 {
 		harm := math.Round(math.Pow(10, e))
 		b.Horizons = []rollout.Horizon{{Age: flash.Budget.Horizons[0].Age, Harm: int64(harm), Share: 1}}

@@ -12,6 +12,7 @@ type Series struct {
 	Name   string
 	Points [][2]float64
 	Line   bool
+	Limit  bool // dotted, in black: no policy's
 }
 
 // Chart is a small chart on a logarithmic x axis. Lines are steps: a number
@@ -156,14 +157,20 @@ func (d *drawing) series(i int, s Series) {
 		}
 		lastX, lastY = x, y
 	}
-	fmt.Fprintf(d, `<path d="%s" fill="none" stroke="%s" stroke-width="2"%s/>`+"\n", path.String(), colours[i%len(colours)], dash(i))
+	fmt.Fprintf(d, `<path d="%s" fill="none" %s/>`+"\n", path.String(), stroke(i, s))
 }
 
-func dash(i int) string {
-	if i%2 == 1 {
-		return ` stroke-dasharray="7 3"`
+// stroke is a line's style. Earlier ones are thicker, so that they are seen beneath
+// later ones on the same way.
+func stroke(i int, s Series) string {
+	switch width := max(1.5, 4-0.4*float64(i)); {
+	case s.Limit:
+		return `stroke="#000" stroke-width="2.5" stroke-dasharray="2 3"`
+	case i%2 == 1:
+		return fmt.Sprintf(`stroke="%s" stroke-width="%.1f" stroke-dasharray="7 3"`, colours[i%len(colours)], width)
+	default:
+		return fmt.Sprintf(`stroke="%s" stroke-width="%.1f"`, colours[i%len(colours)], width)
 	}
-	return ""
 }
 
 func (d *drawing) marker(i int, x, y float64) {
@@ -174,7 +181,7 @@ func (d *drawing) marker(i int, x, y float64) {
 func (d *drawing) legend(i int, s Series) {
 	x, y := float64(chartWidth-right+16), float64(top+8+20*i)
 	if s.Line {
-		fmt.Fprintf(d, `<path d="M%.1f %.1fh22" stroke="%s" stroke-width="2"%s/>`+"\n", x, y, colours[i%len(colours)], dash(i))
+		fmt.Fprintf(d, `<path d="M%.1f %.1fh22" %s/>`+"\n", x, y, stroke(i, s))
 	} else {
 		d.marker(i, x+11, y)
 	}
@@ -186,7 +193,7 @@ var escape = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 // HarmAgainstTime charts, for every policy, the median harm of a fault against
 // the minutes in which a good release protects 99 %.
 func HarmAgainstTime(rows []Row, good, fault string) Chart {
-	c := Chart{Title: "Harm by " + fault + " against speed without a fault", X: "minutes until 99 % of the reachable are protected (" + good + ", median)", Y: "endpoints harmed (median)"}
+	c := Chart{Title: "Harm by " + fault + " against speed without a fault", X: "minutes until 99 % of the reachable are protected (" + good + ", median; left out is who never gets there)", Y: "endpoints harmed (median)"}
 	speed := map[string]float64{}
 	for _, r := range rows {
 		if r.Fault == good {
@@ -214,7 +221,7 @@ func Windows(f *Fleet, policies []Policy, fault Fault, seed uint64, limit []int6
 		}
 		c.Series = append(c.Series, s)
 	}
-	s := Series{Name: "the limit, 100 s a gate", Line: true}
+	s := Series{Name: "the limit, 100 s a gate", Line: true, Limit: true}
 	for k, n := range limit {
 		s.Points = append(s.Points, [2]float64{max(1, float64(k)*10) * second / 60, float64(n)})
 	}
