@@ -54,7 +54,7 @@ func laneWords(exploited bool) string {
 // lane that the policy names, the default one if no policy was asked for, or the
 // policy itself. by is the policy that named another.
 func (s *Server) emergencyLane(ctx context.Context, p rollout.Policy, revision int64, asked bool) (lane rollout.Policy, of int64, by string, err error) {
-	name := ""
+	var name string
 	switch {
 	case p.Emergency != nil && p.Emergency.Lane != "":
 		name, by = p.Emergency.Lane, p.Name

@@ -150,7 +150,7 @@ func (s *Server) settleLedgerKey(ctx context.Context, present, next *ledgerPair)
 			return fmt.Errorf("ledger key: %w", err)
 		}
 		if _, err := ledger.OpenCheckpoint(newest.Note, v); err != nil {
-			return nil // another server signed it just before: the next one will do
+			return nil //nolint:nilerr // another server signed it just before: the next one will do
 		}
 	}
 	retired := filepath.Join(k.dir, retiredKeys, fmt.Sprintf("ledger-%08x.key", present.signer.KeyHash()))

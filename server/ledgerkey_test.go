@@ -53,7 +53,7 @@ func TestLedgerKeyIsHandedOver(t *testing.T) {
 	first := w.ledgerKey()
 	keys := []string{first}
 	for range 2 {
-		r, err := w.clients.ledger.RotateKey(t.Context(), connect.NewRequest(&headgatev1.RotateKeyRequest{}))
+		r, err := w.ledger.RotateKey(t.Context(), connect.NewRequest(&headgatev1.RotateKeyRequest{}))
 		check(t, err)
 		if r.Msg.Before != keys[len(keys)-1] || r.Msg.Key == r.Msg.Before {
 			t.Fatalf("handed over from %s to %s; the key before was %s", r.Msg.Before, r.Msg.Key, keys[len(keys)-1])
