@@ -69,14 +69,15 @@ const lookAt = `({
 	Language: document.documentElement.lang,
 })`
 
-// shows runs actions, and then looks at the page: it fits its width, each field has a
+// shows runs actions, of which the last may be done twice, and then looks at the page: it fits its width, each field has a
 // label and each image a text, and there is one first heading. The folder
 // HEADGATE_SCREENSHOTS, if it is set, gets a picture. It returns the page's text.
 func shows(t *testing.T, ctx context.Context, name string, actions ...chromedp.Action[chromedp.Void]) string {
 	t.Helper()
-	if err := chromedp.Do(ctx, append(actions, chromedp.WaitVisible(chromedp.CSS("h1")))...); err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
+	last := len(actions) - 1
+	check(t, chromedp.Do(ctx, actions[:last]...))
+	check(t, settled(ctx, actions[last]))
+	check(t, settled(ctx, chromedp.WaitVisible(chromedp.CSS("h1"))))
 	seen, err := chromedp.Run(ctx, chromedp.Evaluate[look](lookAt))
 	check(t, err)
 	if seen.Wide > 0 || seen.Headings != 1 || seen.Unnamed > 0 || seen.Language == "" {
@@ -90,6 +91,18 @@ func shows(t *testing.T, ctx context.Context, name string, actions ...chromedp.A
 	text, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS("body")))
 	check(t, err)
 	return text
+}
+
+// settled does what may be done twice: a page that gives way to the next one takes
+// the nodes with it that were just found.
+func settled(ctx context.Context, action chromedp.Action[chromedp.Void]) (err error) {
+	for range 5 {
+		if err = chromedp.Do(ctx, action); err == nil || !strings.Contains(err.Error(), "No node with given id") {
+			return err
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return err
 }
 
 // where reads something of the page.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -78,12 +79,12 @@ func (w *world) live(c wire.Config) *wire.Fleet {
 }
 
 // untilStops is untilState with the time that a whole rollout takes.
-func (w *world) untilStops(id int64, want rollout.State) *headgatev1.Rollout {
+func (w *world) untilStops(id int64, want ...rollout.State) *headgatev1.Rollout {
 	w.Helper()
 	var r *headgatev1.Rollout
 	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		r = w.show(id)
-		if r.State == string(want) {
+		if slices.Contains(want, rollout.State(r.State)) {
 			return r
 		}
 		if !rollout.State(r.State).Active() && r.State != string(rollout.Reverting) {

@@ -80,29 +80,45 @@ func segmentPolicy(t *testing.T) rollout.Policy {
 }
 
 // TestOneBadConfigurationIsHaltedAlone: everybody else gets the release, through
-// the real server, and each decision comes out the same when it is made again.
+// the real server, and each decision comes out the same when it is made again. Of
+// 600 endpoints the first cohort holds two or three of the bad ones, and in three
+// of ten rollouts so many that everything is halted (docs/policies.md): chance may
+// have it so three times, and then the harm ends with that cohort.
 func TestOneBadConfigurationIsHaltedAlone(t *testing.T) {
+	alone := false
+	for i := 0; i < 4 && !alone && !t.Failed(); i++ {
+		t.Run(fmt.Sprint(i), func(t *testing.T) { alone = haltedAlone(t) })
+	}
+	if !alone {
+		t.Error("the segment was never halted alone")
+	}
+}
+
+// haltedAlone plays one rollout, and tells whether the segment was halted alone.
+func haltedAlone(t *testing.T) bool {
 	w := newWorld(t, often)
 	w.content("1.0.0")
-	f := w.live(wire.Config{N: segmentFleet, Labels: mixed, Crashes: func(l map[string]string, _ string) bool { return fleet.Labels(l).Match(badDriver) }})
+	w.live(wire.Config{N: segmentFleet, Labels: mixed, Crashes: func(l map[string]string, _ string) bool { return fleet.Labels(l).Match(badDriver) }})
 	id := w.start("1.0.0", segmentPolicy(t))
-	r := w.untilStops(id, rollout.Finished)
-	if len(r.Halted) != 1 || r.Halted[0].Segment != badDriver.String() {
-		t.Errorf("left out: %v; want %s", r.Halted, badDriver)
-	}
-	if c := r.Counts; c.Proven < segmentFleet*8/10 {
-		t.Errorf("counts %v; want nearly all but the twelfth with the driver proven", c)
-	}
+	r := w.untilStops(id, rollout.Finished, rollout.Reverting, rollout.Reverted)
 	named := false
 	for _, d := range w.replays(id) {
 		for _, h := range d.Decision.HaltSegments {
 			named = named || h.Labels.String() == badDriver.String()
 		}
 	}
-	if !named {
-		t.Error("no decision names the segment")
-	}
 	w.healthy()
-	s := f.Stats()
-	t.Logf("%+v", s)
+	if r.State != string(rollout.Finished) {
+		if c := r.Counts; c.Harmed+c.Silent == 0 || c.Exposed > segmentFleet/4 {
+			w.Errorf("everything is halted with counts %v; want harm, and few exposed", c)
+		}
+		return false
+	}
+	if len(r.Halted) != 1 || r.Halted[0].Segment != badDriver.String() || !named {
+		w.Errorf("left out: %v, named in a decision: %v; want %s", r.Halted, named, badDriver)
+	}
+	if c := r.Counts; c.Proven < segmentFleet*8/10 {
+		w.Errorf("counts %v; want nearly all but the twelfth with the driver proven", c)
+	}
+	return true
 }
