@@ -69,10 +69,10 @@ func (s *site) simulated(n int, crashes func(labels map[string]string, version s
 // presets' a fleet of 600 is at times reverted as a whole.
 func segmentPolicy() map[string]any {
 	return policy(map[string]any{
-		"probation": "1s", "grace": "2500ms", "grant_ttl": "5s", "fill_timeout": "15s", "poll": "200ms", "beacon": "1s",
+		"probation": "1s", "grace": "5s", "grant_ttl": "5s", "fill_timeout": "15s", "poll": "200ms", "beacon": "1s",
 		"ages": []string{"200ms", "400ms", "700ms"}, "min_controls": 0.5, "min_proven": 0.8,
 		"budget": map[string]any{
-			"horizons": []map[string]any{{"age": "4s", "share": 0.1}}, "delta": 1e-3, "alpha": 1e-9, "alpha_segment": 1e-2,
+			"horizons": []map[string]any{{"age": "7s", "share": 0.1}}, "delta": 1e-3, "alpha": 1e-9, "alpha_segment": 1e-2,
 			"segments": true, "gates": 4, "max_segment": 0.1, "max_excluded": 0.2, "slow_share": 0, "holdback": 0.01, "baseline": 1e-5,
 		},
 	})
