@@ -9,9 +9,10 @@ import (
 )
 
 // textBack finds who was exposed, is not known to be back, and said since $4 that
-// it runs something else.
+// it runs something else. The version alone, with no digest, says nothing else.
 const textBack = `SELECT x.endpoint, i.version FROM exposure x JOIN installation i ON i.product = $2 AND i.endpoint = x.endpoint
-	WHERE x.rollout = $1 AND NOT x.reverted AND x.state <> 'harmed' AND ` + installedDigest + ` <> $3 AND i.last_seen >= $4 ORDER BY x.endpoint LIMIT $5`
+	WHERE x.rollout = $1 AND NOT x.reverted AND x.state <> 'harmed' AND ` + installedDigest + ` <> $3 AND (i.digest <> '' OR i.version <> $6)
+		AND i.last_seen >= $4 ORDER BY x.endpoint LIMIT $5`
 
 // SweepBack records at most limit endpoints as back under a rollout that is
 // ordered back, and returns how many; under any other it records none. An endpoint
@@ -45,7 +46,7 @@ func (c conn) back(ctx context.Context, id int64, limit int) (map[int64]string, 
 	}
 	who := map[int64]string{}
 	// Decided is no sooner than the order: the engine's own looks may come later.
-	rows, err := c.rows(ctx, textBack, id, r.Product, r.Digest, micros(r.Policy.GrantsOver(r.Decided)), limit)
+	rows, err := c.rows(ctx, textBack, id, r.Product, r.Digest, micros(r.Policy.GrantsOver(r.Decided)), limit, r.Version)
 	return who, each(rows, err, func() error {
 		var endpoint int64
 		var version string

@@ -20,6 +20,8 @@ func neverSwitched(t *testing.T, newDSN func(testing.TB) string) {
 	for i := range old {
 		old[i].Installations[0].Version, old[i].Installations[0].Digest = "0.9.0", "old"
 	}
+	unsure := w.Beacon(0, ro, "") // of which content of the version it runs
+	unsure.Installations[0].Digest = ""
 	sweep := func(now time.Time) int {
 		t.Helper()
 		n, err := w.Store.SweepBack(t.Context(), ro, now, 100)
@@ -47,7 +49,7 @@ func neverSwitched(t *testing.T, newDSN func(testing.TB) string) {
 	}
 	over := r.Decided.Add(40 * time.Second) // a grant's life, and a beacon's way
 	w.Commit(t, store.Batch{Beacons: old[:1]}, over.Add(-time.Microsecond))
-	w.Commit(t, store.Batch{Beacons: append(old[1:2:2], has)}, over)
+	w.Commit(t, store.Batch{Beacons: append(old[1:2:2], unsure)}, over)
 	for _, want := range []int{1, 0} {
 		if n := sweep(over); n != want {
 			t.Fatalf("%d are back, want %d", n, want)
