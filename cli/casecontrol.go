@@ -39,11 +39,7 @@ func (f *controlFlags) complete(a *app, cmd *cobra.Command, kase string) error {
 	if f.after == "" {
 		return usagef("say on which fixed tree it passes: --after")
 	}
-	k, err := a.getCase(cmd, kase)
-	if err != nil {
-		return err
-	}
-	w, err := workOf(k)
+	w, err := a.getWork(cmd, kase)
 	if err != nil {
 		return err
 	}
@@ -168,11 +164,7 @@ func (a *app) controlList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list CASE", Short: "List a case's controls with what they were run on", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			k, err := a.getCase(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			w, err := workOf(k)
+			w, err := a.getWork(cmd, args[0])
 			if err != nil {
 				return err
 			}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
 	"github.com/headgate/headgate/psirt"
 )
 
@@ -16,8 +15,12 @@ func (a *app) caseVariant() *cobra.Command {
 	return group("variant", "The search for a vulnerability's kin, as bounded work", a.variantPut("add"), a.variantPut("update"), a.variantList())
 }
 
-// workOf is what was done about a case, as it is derived from its facts.
-func workOf(k *headgatev1.Case) (psirt.Work, error) {
+// getWork reads what was done about a case, as it is derived from its facts.
+func (a *app) getWork(cmd *cobra.Command, kase string) (psirt.Work, error) {
+	k, err := a.getCase(cmd, kase)
+	if err != nil {
+		return psirt.Work{}, err
+	}
 	var c psirt.Case
 	if err := json.Unmarshal([]byte(k.DerivedJson), &c); err != nil {
 		return psirt.Work{}, fmt.Errorf("read the case: %w", err)
@@ -39,11 +42,7 @@ func (a *app) variantPut(verb string) *cobra.Command {
 			if b.Query == "" || b.Corpus == "" {
 				return usagef("say which search: --query and --corpus")
 			}
-			k, err := a.getCase(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			w, err := workOf(k)
+			w, err := a.getWork(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -101,11 +100,7 @@ func (a *app) variantList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list CASE", Short: "List a case's searches, and what they found", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			k, err := a.getCase(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			w, err := workOf(k)
+			w, err := a.getWork(cmd, args[0])
 			if err != nil {
 				return err
 			}

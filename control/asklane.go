@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/headgate/headgate/psirt"
@@ -30,9 +29,7 @@ func askLanes(ctx context.Context, l Lanes, c store.Case, now time.Time) (out []
 	}
 	why := c.Exploited()
 	for _, r := range open {
-		brings := slices.Contains(c.Work.Rollouts, r.ID) || slices.Contains(c.Work.Fixes, psirt.FixBound{Product: r.Product, Version: r.Version})
-		known := slices.ContainsFunc(c.Work.Lanes, func(l psirt.Lane) bool { return l.Rollout == r.ID })
-		if !brings || known || !r.State.Active() || r.Lane != nil {
+		if !r.State.Active() || r.Lane != nil || !c.Work.AsksLane(r.ID, psirt.FixBound{Product: r.Product, Version: r.Version}) {
 			continue
 		}
 		f, err := psirt.Draft(&psirt.LaneAsked{Rollout: r.ID, Why: why}, now, "")

@@ -26,6 +26,13 @@ type Lane struct {
 	Why     string   `json:"why"`
 }
 
+// AsksLane tells whether people are still to be asked for the emergency lane of a
+// rollout: it brings the case's fix, and nobody was asked or took one.
+func (w *Work) AsksLane(rollout int64, fix FixBound) bool {
+	brings := slices.Contains(w.Rollouts, rollout) || slices.Contains(w.Fixes, fix)
+	return brings && !slices.ContainsFunc(w.Lanes, func(l Lane) bool { return l.Rollout == rollout })
+}
+
 // lane is the lane of a rollout, made if there is none.
 func (w *Work) lane(rollout int64) (*Lane, error) {
 	i := slices.IndexFunc(w.Lanes, func(l Lane) bool { return l.Rollout == rollout })

@@ -22,14 +22,7 @@ func neverSwitched(t *testing.T, newDSN func(testing.TB) string) {
 	}
 	unsure := w.Beacon(0, ro, "") // of which content of the version it runs
 	unsure.Installations[0].Digest = ""
-	sweep := func(now time.Time) int {
-		t.Helper()
-		n, err := w.Store.SweepBack(t.Context(), ro, now, 100)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
+	sweep := func(now time.Time) int { return w.sweepBack(t, ro, now) }
 	w.Commit(t, store.Batch{Beacons: append(old, has)}, Start.Add(time.Second))
 	if n := sweep(Start.Add(time.Hour)); n != 0 {
 		t.Fatalf("%d are back under a rollout that orders nobody back", n)
@@ -73,4 +66,14 @@ func neverSwitched(t *testing.T, newDSN func(testing.TB) string) {
 		t.Fatalf("%d reverted, %v; want 3", r.Reverted, err)
 	}
 	Healthy(t, w.Store)
+}
+
+// sweepBack is how many were found to be back.
+func (w *World) sweepBack(t *testing.T, id int64, now time.Time) int {
+	t.Helper()
+	n, err := w.Store.SweepBack(t.Context(), id, now, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
