@@ -155,10 +155,10 @@ func check(t *testing.T, err error) {
 // until waits for what must come.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(25 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(25 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	t.Fatalf("not within 60 s: %s", what)
+	t.Fatalf("not within 2 minutes: %s", what)
 }
