@@ -213,12 +213,12 @@ func (r *batchRun) move(g *gate, id *identity, x *exposure, to health.State, a A
 		return
 	}
 	g.gate.Counts.Move(x.state, next)
-	g.delta(id.labels).Move(x.state, next)
+	g.delta(id.labels.Value()).Move(x.state, next)
 	if next == health.Harmed && !x.reverted {
 		g.reverted++ // it went back by itself
 	}
 	if w := g.watched; w != nil && x.state == health.Open {
-		if labels, err := r.c.s.labelsOf(id.labels); err == nil && !w.leftOut(labels) {
+		if labels, err := r.c.s.labelsOf(id.labels.Value()); err == nil && !w.leftOut(labels) {
 			w.cohort(x.rung).unsettled--
 		}
 	}
@@ -255,7 +255,7 @@ func (r *batchRun) answerAsks() error {
 			g.reverted--
 		}
 		if answer.New {
-			g.delta(id.labels).Grant()
+			g.delta(id.labels.Value()).Grant()
 			g.exposures[a.Endpoint] = &exposure{state: health.Open, granted: r.now, rung: g.rungOf(ask), isNew: true}
 			if g.watched != nil {
 				g.watched.grant(g.rungOf(ask), r.now)
@@ -274,7 +274,7 @@ func (r *batchRun) ask(g *gate, id *identity, a GrantAsk) (ask rollout.Ask, err 
 		Domain: id.domain, Digest: a.Digest, Opacity: tenant.opacity, Limits: tenant.limits, Passed: g.passed[id.tenant],
 	}
 	if g.watched != nil {
-		if ask.Labels, err = r.c.s.labelsOf(id.labels); err != nil {
+		if ask.Labels, err = r.c.s.labelsOf(id.labels.Value()); err != nil {
 			return ask, err
 		}
 		ask.Coverage = g.static.covering[a.Endpoint] && g.gate.Covers()

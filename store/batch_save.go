@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unique"
 
 	"github.com/headgate/headgate/health"
 )
@@ -224,14 +225,14 @@ func (r *batchRun) saveVitals(ctx context.Context, latest []int64) error {
 	var rows []any
 	for _, endpoint := range latest {
 		b, id := r.batch.Beacons[r.latest[endpoint]], r.endpoints[endpoint]
-		said := vitals{rss: b.RSS, sandbox: strings.Join(b.Sandbox, " "), trouble: b.Trouble}
+		said := vitals{rss: b.RSS, sandbox: unique.Make(strings.Join(b.Sandbox, " ")), trouble: b.Trouble}
 		if said.near(id.vitals) {
 			continue
 		}
 		after := *id
 		after.vitals = said
 		r.changed = append(r.changed, &after)
-		rows = append(rows, endpoint, said.rss, said.sandbox, said.trouble)
+		rows = append(rows, endpoint, said.rss, said.sandbox.Value(), said.trouble)
 	}
 	_, err := r.c.execList(ctx, listVitals, []any{[]byte{}}, rows)
 	return err

@@ -331,7 +331,7 @@ func (r *batchRun) countFirst(g *gate, endpoint int64) error {
 	if f.rung == rungControl {
 		r.member(g, id, "control-"+string(f.channel))
 	}
-	labels, err := r.c.s.labelsOf(id.labels)
+	labels, err := r.c.s.labelsOf(id.labels.Value())
 	if err != nil {
 		return err
 	}

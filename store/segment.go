@@ -32,11 +32,11 @@ func (r *batchRun) countFailed(ctx context.Context, g *gate, news []int64) error
 		if id == nil {
 			continue // countFirst says so
 		}
-		treated[id.labels] += 0
+		treated[id.labels.Value()] += 0
 		if g.watched.failures[endpoint].rung == rungControl {
-			control[id.labels]++
+			control[id.labels.Value()]++
 		} else {
-			treated[id.labels]++
+			treated[id.labels.Value()]++
 		}
 	}
 	for _, labels := range slices.Sorted(maps.Keys(treated)) {

@@ -207,7 +207,7 @@ func (r *batchRun) measure(g *gate, id *identity, x *exposure, b BeaconReport, c
 	if !ok {
 		return nil
 	}
-	labels, err := r.c.s.labelsOf(id.labels)
+	labels, err := r.c.s.labelsOf(id.labels.Value())
 	if err != nil || w.leftOut(labels) {
 		return err
 	}

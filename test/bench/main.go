@@ -55,7 +55,7 @@ func parse() (settings, error) {
 	flag.StringVar(&s.headgate, "headgate", "bin/headgate", "the binary to measure")
 	flag.StringVar(&fleets, "endpoints", "10000,1000000", "fleet sizes")
 	flag.DurationVar(&s.seconds, "time", 3*time.Second, "length of each stretch of update checks")
-	flag.IntVar(&s.pairs, "pairs", 40000, "grants with outcomes for each fleet, at most the fleet's size")
+	flag.IntVar(&s.pairs, "pairs", 50000, "grants with outcomes for each fleet; one that is smaller is measured several times")
 	flag.IntVar(&s.conns, "conns", 512, "connections of the load")
 	flag.StringVar(&s.only, "engine", "", "only sqlite or postgres")
 	flag.StringVar(&s.profile, "profile", "", "write a CPU profile of each measured server into this `folder`; what is measured then costs more")

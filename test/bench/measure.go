@@ -134,13 +134,22 @@ func perCall(ctx context.Context, s settings, addr string, c call, cpu func() (t
 	return (after - before) / time.Duration(max(n, 1)), err
 }
 
-// fleetFigures are what measureFleet found: pairs and held asks for each second
-// of processor time, how many a window of 100 let through, bytes of the server.
+// fleetFigures are what measureFleet found: what as many pairs and held asks cost,
+// how many a window of 100 let through, bytes of the server.
 type fleetFigures struct {
-	pairs, held float64
-	each        cost // of a pair
-	through     int64
-	memory      int64
+	pairs   int
+	proven  cost // of all pairs
+	held    cost // of as many held asks
+	through int64
+	memory  int64
+}
+
+// perSecond is how many there were for each second of processor time.
+func (f fleetFigures) perSecond(c cost) float64 { return float64(f.pairs) / c.total().Seconds() }
+
+// add is both measurements as one.
+func (f fleetFigures) add(m fleetFigures) fleetFigures {
+	return fleetFigures{f.pairs + m.pairs, f.proven.plus(m.proven), f.held.plus(m.held), m.through, max(f.memory, m.memory)}
 }
 
 func measureFleet(ctx context.Context, s settings, e engine, dsn string, n int) (f fleetFigures, err error) {
@@ -156,17 +165,15 @@ func measureFleet(ctx context.Context, s settings, e engine, dsn string, n int) 
 	if err := r.ready(ctx, s, 1); err != nil {
 		return f, err
 	}
-	pairs := min(s.pairs, n)
+	f.pairs = min(s.pairs, n)
 	if n == s.endpoints[0] { // 100 may go: everybody asks
 		if f.through, _, err = r.ask(ctx, s, digest, 1, 0, n); err != nil {
 			return f, err
 		}
 	}
-	_, cpu, err := r.ask(ctx, s, digest, 1, 0, pairs)
-	if err != nil {
+	if _, f.held, err = r.ask(ctx, s, digest, 1, 0, f.pairs); err != nil {
 		return f, err
 	}
-	f.held = float64(pairs) / cpu.total().Seconds()
 	if _, err := r.headgate(ctx, s.headgate, "rollout", "halt", "R-1", "--why", "bench"); err != nil {
 		return f, err
 	}
@@ -176,12 +183,9 @@ func measureFleet(ctx context.Context, s settings, e engine, dsn string, n int) 
 	if err := r.ready(ctx, s, 2); err != nil {
 		return f, err
 	}
-	cpu, err = r.grantAndProve(ctx, s, digest, 2, pairs)
-	if err != nil {
+	if f.proven, err = r.grantAndProve(ctx, s, digest, 2, f.pairs); err != nil {
 		return f, err
 	}
-	f.pairs = float64(pairs) / cpu.total().Seconds()
-	f.each = cost{cpu.server / time.Duration(pairs), cpu.database / time.Duration(pairs)}
 	m, err := memoryOf([]int{r.server.Process.Pid})
 	f.memory = m.shared
 	return f, err

@@ -205,6 +205,12 @@ type cost struct{ server, database time.Duration }
 
 func (c cost) total() time.Duration { return c.server + c.database }
 
+func (c cost) plus(d cost) cost { return cost{c.server + d.server, c.database + d.database} }
+
+func (c cost) over(n int) cost {
+	return cost{c.server / time.Duration(n), c.database / time.Duration(n)}
+}
+
 // cpu is the processor time of the server and its database so far.
 func (r *rig) cpu() (c cost, err error) {
 	if c.server, err = cpuOf([]int{r.server.Process.Pid}); err != nil || r.db == 0 {
