@@ -116,6 +116,7 @@ Connection:    --server, --token-file, --pin, or HEADGATE_SERVER,
 	f.BoolVarP(&a.yes, "yes", "y", false, "do not ask before changing something")
 	a.conn.flags(f)
 	a.addNouns(root)
+	a.addCompletion(root)
 	return root
 }
 
