@@ -1,11 +1,13 @@
 package control
 
 import (
+	"context"
 	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/headgate/headgate/health"
 	"github.com/headgate/headgate/internal/ids"
 	"github.com/headgate/headgate/internal/span"
 	"github.com/headgate/headgate/rollout"
@@ -101,6 +103,43 @@ func TestSilenceOfTheExposedAloneHaltsAndThatOfBothArmsDoesNot(t *testing.T) {
 			}
 			storetest.Healthy(t, p.Store)
 		})
+	}
+}
+
+// dear is a store of so many endpoints that to count the controls takes two seconds.
+type dear struct {
+	Rollouts
+	p *paced
+}
+
+func (x dear) Presence(ctx context.Context, id int64, since, now time.Time) (health.Control, error) {
+	x.p.now = x.p.now.Add(2 * time.Second)
+	return x.Rollouts.Presence(ctx, id, since, now)
+}
+
+// A count of the controls is kept while it is dear. An outage that began since then
+// makes both arms silent, and nobody is judged by the controls of before it.
+func TestAnOutageIsNotJudgedByAnOldCountOfTheControls(t *testing.T) {
+	p := newPaced(t, 400)
+	policy := rollout.DefaultPolicy()
+	policy.Ladder, policy.MinControls, policy.MaxHarmed = []int64{50}, 0.9, 2
+	policy.Beacon, policy.Grace, policy.Probation, policy.GrantTTL = span.Duration(10*time.Second), span.Duration(20*time.Second), span.Duration(15*time.Second), span.Duration(10*time.Second)
+	_, err := p.Store.OrderRollout(t.Context(), p.id, rollout.Order{Verb: rollout.VerbHalt, Operator: "ann"}, p.now, nil)
+	check(t, err)
+	r, err := p.Store.StartRollout(t.Context(), store.Start{Product: storetest.Product, Version: "1.0.0", Policy: policy, Seed: []byte("seed"), Actor: "operator:ann"}, p.now, nil)
+	check(t, err)
+	p.id = r.ID
+	p.d.Rollouts = dear{p.Store, p}
+	sweeper := Sweeper{Silences: p.Store, Every: time.Second, Now: func() time.Time { return p.now }, Log: p.d.Log}
+	for s := 0; s < 120; s += 5 {
+		for i := range p.Endpoints {
+			p.dark[i] = len(p.granted) > 0 && s >= 15 // the network is gone
+		}
+		r = p.pass(t)
+		check(t, sweeper.Sweep(t.Context()))
+	}
+	if r.State != rollout.Held || r.Counts.Silent < 10 {
+		t.Errorf("it is %s with %+v: %v; want it held, with both arms silent", r.State, r.Counts, r.Reasons)
 	}
 }
 

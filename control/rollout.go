@@ -185,6 +185,9 @@ func (d *Decider) decide(ctx context.Context, id int64) error {
 	if err != nil {
 		return fmt.Errorf("decide R-%d: %w", id, err)
 	}
+	if stopsForSilence(snap, dec) && d.recount(id, now) {
+		return d.decide(ctx, id)
+	}
 	after, err := d.Rollouts.CommitDecision(ctx, store.DecisionCommit{Snapshot: snap, Decision: dec, Actor: Actor}, now, d.Publish)
 	if err != nil {
 		return fmt.Errorf("commit decision %s of R-%d: %w", dec.Action, id, err)
@@ -229,6 +232,26 @@ func (d *Decider) Presence(ctx context.Context, id int64, p rollout.Policy) (hea
 	}
 	d.presence[id] = presence{control: c, at: now, took: d.Now().Sub(now)}
 	return c, nil
+}
+
+// stopsForSilence tells whether a decision stops a rollout for endpoints that are not
+// heard from. It rests on the controls that are, and must not on those of a while
+// ago: an outage that began since silenced both.
+func stopsForSilence(s rollout.Snapshot, dec rollout.Decision) bool {
+	stops := dec.State == rollout.Halted || dec.State == rollout.Reverting
+	return stops && dec.State != s.State && s.Counts.Silent > 0
+}
+
+// recount has the controls counted anew; false if they were counted at now.
+func (d *Decider) recount(id int64, now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	kept, ok := d.presence[id]
+	if !ok || !kept.at.Before(now) {
+		return false
+	}
+	delete(d.presence, id)
+	return true
 }
 
 // letWaitingPass lets tenants go on that wait until enough is proven elsewhere.
