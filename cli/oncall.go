@@ -11,7 +11,7 @@ import (
 
 func (a *app) oncallCommand() *cobra.Command {
 	return group("oncall", "Who is called about reports and cases, and who answered",
-		a.oncallList(), a.oncallAnswer(), a.oncallShow(), a.oncallSet())
+		a.oncallList(), a.oncallAnswer(), a.oncallLog(), a.oncallShow(), a.oncallSet())
 }
 
 func (a *app) oncallList() *cobra.Command {
@@ -53,14 +53,41 @@ func (a *app) oncallAnswer() *cobra.Command {
 	}
 }
 
-func (a *app) showRoster(r *headgatev1.Roster) error {
-	return a.result(r, func(t *table) {
-		t.field("revision", r.Revision)
-		t.field("set", when(r.MadeUs)+" by "+r.Actor)
-		for level, who := range r.OnDuty {
-			t.field(fmt.Sprintf("on duty now, level %d", level), who)
-		}
-	})
+func (a *app) oncallLog() *cobra.Command {
+	return &cobra.Command{
+		Use: "log REPORT|CASE", Short: "Show each attempt to call somebody, with its answer", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.conn.connect()
+			if err != nil {
+				return err
+			}
+			res, err := call(cmd.Context(), c.intake.ListCallAttempts, &headgatev1.ListCallAttemptsRequest{Subject: args[0]})
+			if err != nil {
+				return err
+			}
+			return a.result(res, func(t *table) {
+				t.row("AT", "CALLED", "BY", "ADDRESS", "TRY", "OUTCOME", "CODE", "NEXT", "ANSWER")
+				for _, x := range res.Attempts {
+					next := "-"
+					if x.NextUs > 0 {
+						next = when(x.NextUs)
+					}
+					t.row(when(x.AtUs), x.To, x.Channel, x.Address, x.Attempt, x.Outcome, x.Code, next, short(x.Detail, 120))
+				}
+			})
+		},
+	}
+}
+
+func rosterFields(t *table, r *headgatev1.Roster) {
+	t.field("revision", r.Revision)
+	t.field("set", when(r.MadeUs)+" by "+r.Actor)
+	for level, who := range r.OnDuty {
+		t.field(fmt.Sprintf("on duty now, level %d", level), who)
+	}
+	for _, who := range r.Unreached {
+		t.field("not reached", who+": no webhook, and this server sends no mail")
+	}
 }
 
 func (a *app) oncallShow() *cobra.Command {
@@ -75,17 +102,18 @@ func (a *app) oncallShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.showRoster(res.Roster)
+			return a.result(res.Roster, func(t *table) { rosterFields(t, res.Roster) })
 		},
 	}
 }
 
 func (a *app) oncallSet() *cobra.Command {
-	return &cobra.Command{
+	var afresh bool
+	c := &cobra.Command{
 		Use: "set FILE", Short: "Put a roster in force", Args: cobra.ExactArgs(1),
 		Long: `Put a roster in force. It is JSON: levels that are called one after the other, each
 with the time that a call waits there and shifts in UTC that cover the whole day, and
-the mail addresses of those who are called:
+the mail addresses and webhooks of those who are called:
 
   {"id": "acme",
    "levels": [
@@ -93,7 +121,10 @@ the mail addresses of those who are called:
                                 {"from": "19:00", "until": "07:00", "who": "operator:kenji"}]},
      {"wait": "30m", "shifts": [{"from": "00:00", "until": "00:00", "who": "operator:carol"}]}],
    "reach": {"operator:ada": ["ada@acme.example"], "operator:kenji": ["kenji@acme.example"],
-             "operator:carol": ["carol@acme.example"]}}`,
+             "operator:carol": ["carol@acme.example"]},
+   "hooks": {"operator:carol": ["https://pager.acme.example/carol"]}}
+
+A webhook's secret is shown once, when its address is new or with --new-secrets.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := a.read(args[0], psirt.MaxRoster)
 			if err != nil {
@@ -110,11 +141,18 @@ the mail addresses of those who are called:
 			if err := a.confirm("From now on each new report calls whoever roster %s has on duty, through %d levels.", r.ID, len(r.Levels)); err != nil {
 				return err
 			}
-			res, err := call(cmd.Context(), c.intake.SetRoster, &headgatev1.SetRosterRequest{RosterJson: b})
+			res, err := call(cmd.Context(), c.intake.SetRoster, &headgatev1.SetRosterRequest{RosterJson: b, NewSecrets: afresh})
 			if err != nil {
 				return err
 			}
-			return a.showRoster(res.Roster)
+			return a.result(res, func(t *table) {
+				rosterFields(t, res.Roster)
+				for _, h := range res.Secrets {
+					t.field("secret of "+h.Url, h.Secret+" (shown once)")
+				}
+			})
 		},
 	}
+	c.Flags().BoolVar(&afresh, "new-secrets", false, "make a new secret for each webhook")
+	return c
 }

@@ -89,62 +89,75 @@ func TestAnUnansweredCallClimbsAroundTheClock(t *testing.T) {
 	})
 }
 
-// box is one letter, as the postman sees it.
+// box is one letter, as a postman sees it.
 type box struct {
 	due     time.Time // zero: done
 	tries   int64
-	trouble string
+	answers []notify.Answer
 }
 
-func (b *box) TakeLetters(_ context.Context, now, lease time.Time, _ int) ([]store.Letter, error) {
+func (b *box) TakeLetters(_ context.Context, q store.LetterQuery, now time.Time) ([]store.Letter, error) {
 	if b.due.IsZero() || now.Before(b.due) {
 		return nil, nil
 	}
-	b.due = lease
+	b.due = q.Lease
 	b.tries++
-	return []store.Letter{{ID: 1, Tries: b.tries - 1}}, nil
+	return []store.Letter{{ID: 1, Kind: q.Kinds[0], Tries: b.tries - 1}}, nil
 }
 
-func (b *box) LetterSent(context.Context, int64, time.Time) error {
-	b.due, b.trouble = time.Time{}, ""
+func (b *box) LetterTried(_ context.Context, _ store.Letter, a notify.Answer, next, _ time.Time) error {
+	b.due = next
+	b.answers = append(b.answers, a)
 	return nil
 }
 
-func (b *box) LetterFailed(_ context.Context, _ int64, next time.Time, trouble string) error {
-	b.due, b.trouble = next, trouble
-	return nil
+// A letter and a call survive a receiver that is down for a day, whatever that asks
+// for meanwhile, and are not sent twice; one that is refused is given up.
+func TestALetterWaitsForItsReceiver(t *testing.T) {
+	for name, round := range map[string]Round{"reporter": ReporterRound, "call": CallRound, "hook": HookRound} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := &box{due: time.Now()}
+				up := time.Now().Add(24 * time.Hour)
+				sent := 0
+				p := &Postman{Letters: b, Round: round, Every: time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler), Send: func(ctx context.Context, _ store.Letter) notify.Answer {
+					if time.Now().Before(up) {
+						<-ctx.Done() // it hangs until it is cut off
+						return notify.Answer{Outcome: notify.Deferred, Detail: "connect: timed out", After: 7 * 24 * time.Hour}
+					}
+					sent++
+					return notify.Answer{Outcome: notify.Accepted}
+				}}
+				ctx, cancel := context.WithCancel(t.Context())
+				var wg sync.WaitGroup
+				wg.Go(func() { p.Run(ctx) })
+				time.Sleep(26 * time.Hour)
+				synctest.Wait()
+				if sent != 1 || !b.due.IsZero() || b.tries > 60 || len(b.answers) != int(b.tries) {
+					t.Errorf("sent %d times in %d tries, due %s, %d answers kept", sent, b.tries, b.due, len(b.answers))
+				}
+				cancel()
+				wg.Wait()
+				b.due = time.Now()
+				p.Send = func(context.Context, store.Letter) notify.Answer {
+					return notify.Answer{Outcome: notify.Refused, Detail: "550 no such user"}
+				}
+				if err := p.Deliver(t.Context()); err != nil || !b.due.IsZero() || b.answers[len(b.answers)-1].Detail != "550 no such user" {
+					t.Errorf("%v, %+v", err, b)
+				}
+			})
+		})
+	}
 }
 
-// A letter survives a mail server that is down for a day, and is not sent twice;
-// one that is refused is given up, and says why.
-func TestALetterWaitsForTheMailServer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := &box{due: time.Now()}
-		up := time.Now().Add(24 * time.Hour)
-		sent := 0
-		p := &Postman{Letters: b, Every: time.Second, Now: time.Now, Log: slog.New(slog.DiscardHandler), Send: func(context.Context, store.Letter) notify.Answer {
-			if time.Now().Before(up) {
-				return notify.Answer{Outcome: notify.Deferred, Detail: "connect: refused"}
-			}
-			sent++
-			return notify.Answer{Outcome: notify.Accepted}
-		}}
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		wg.Go(func() { p.Run(ctx) })
-		time.Sleep(26 * time.Hour)
-		synctest.Wait()
-		if sent != 1 || !b.due.IsZero() || b.tries > 40 {
-			t.Errorf("sent %d times in %d tries, due %s", sent, b.tries, b.due)
+// A call that is missed is made again within seconds, not within minutes.
+func TestACallIsMadeAgainSoon(t *testing.T) {
+	for _, r := range []Round{CallRound, HookRound} {
+		if w := r.wait(0) + r.wait(1); w > time.Minute {
+			t.Errorf("%v: the third attempt is %s after the first", r.Kinds, w)
 		}
-		cancel()
-		wg.Wait()
-		b.due = time.Now()
-		p.Send = func(context.Context, store.Letter) notify.Answer {
-			return notify.Answer{Outcome: notify.Refused, Detail: "550 no such user"}
+		if w := r.wait(79); w != r.Most {
+			t.Errorf("%v: %s", r.Kinds, w)
 		}
-		if err := p.Round(t.Context()); err != nil || !b.due.IsZero() || b.trouble != "refused: 550 no such user" {
-			t.Errorf("%v, %+v", err, b)
-		}
-	})
+	}
 }

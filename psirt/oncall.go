@@ -20,6 +20,7 @@ const (
 	MaxRoster    = 64 << 10 // bytes
 	maxLevels    = 20
 	maxShifts    = 48 // of a level
+	maxWays      = 20 // addresses of one who is called
 	shortestWait = time.Minute
 	longestWait  = 24 * time.Hour
 )
@@ -31,7 +32,10 @@ type Roster struct {
 	// Levels are called one after the other; the last is called again and again.
 	Levels []Level `json:"levels"`
 	// Reach are the mail addresses of those who are called.
-	Reach map[string][]string `json:"reach"`
+	Reach map[string][]string `json:"reach,omitempty"`
+	// Hooks are the https addresses of webhooks that are called beside the mail, or
+	// instead of it.
+	Hooks map[string][]string `json:"hooks,omitempty"`
 }
 
 // Level is one step of the climb.
@@ -80,14 +84,55 @@ func (r Roster) check() error {
 			return fmt.Errorf("roster: levels[%d]: %w", i, err)
 		}
 	}
-	for who, addresses := range r.Reach {
+	if err := ways("reach", r.Reach, "mail address", mailAddress); err != nil {
+		return err
+	}
+	return ways("hooks", r.Hooks, "https address without a password or a fragment", hookURL)
+}
+
+// ways checks the addresses of those who are called.
+func ways(field string, of map[string][]string, want string, ok func(string) bool) error {
+	for who, addresses := range of {
+		if len(addresses) > maxWays {
+			return invalid("roster: %s: %s: %d addresses; at most %d", field, who, len(addresses), maxWays)
+		}
 		for i, a := range addresses {
-			if len(addresses) > maxLevels || optionalLine("address", a) != nil || !mailAddress(a) {
-				return invalid("roster: reach: %s[%d]: %q is no mail address", who, i, a)
+			if optionalLine("address", a) != nil || !ok(a) {
+				return invalid("roster: %s: %s[%d]: %q is no %s", field, who, i, a, want)
 			}
 		}
 	}
 	return nil
+}
+
+// hookURL tells what can be the address of a webhook: a call must not travel in
+// clear, and a password in an address is logged on the way.
+func hookURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Scheme == "https" && u.Hostname() != "" && u.User == nil && u.Fragment == ""
+}
+
+// Webhooks lists the webhooks that the roster names, each once.
+func (r Roster) Webhooks() (out []string) {
+	for _, addresses := range r.Hooks {
+		out = append(out, addresses...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Deaf lists those on duty whom no call reaches: they have no webhook, and no mail
+// address or nobody who sends mail.
+func (r Roster) Deaf(mail bool) (out []string) {
+	for _, l := range r.Levels {
+		for _, s := range l.Shifts {
+			if len(r.Hooks[s.Who]) == 0 && (!mail || len(r.Reach[s.Who]) == 0) {
+				out = append(out, s.Who)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // mailAddress tells what can be a mail address; the mail server knows the rest.
@@ -120,8 +165,8 @@ func (r Roster) checkLevel(l Level) error {
 		if err := CheckPrincipal(s.Who); err != nil {
 			return fmt.Errorf("shifts[%d]: who: %w", i, err)
 		}
-		if len(r.Reach[s.Who]) == 0 {
-			return invalid("shifts[%d]: who: %s has no address in reach", i, s.Who)
+		if len(r.Reach[s.Who])+len(r.Hooks[s.Who]) == 0 {
+			return invalid("shifts[%d]: who: %s has no address in reach or hooks", i, s.Who)
 		}
 		for m := from; ; {
 			if covered[m] {

@@ -44,11 +44,27 @@ func TestSomebodyIsOnDutyAtEachMinute(t *testing.T) {
 		"too short":   {`"wait": "10m"`, `"wait": "1s"`},
 		"no time":     {`"08:00", "until"`, `"8", "until"`},
 		"unknown key": {`"id": "acme",`, `"id": "acme", "pager": 1,`},
+		"no hook":     {`"reach"`, `"hooks": {"operator:ada": ["http://pager.example"]}, "reach"`},
+		"a password":  {`"reach"`, `"hooks": {"operator:ada": ["https://a:b@pager.example"]}, "reach"`},
 		"no levels":   {twoShifts, `{"id": "x", "levels": []}`},
 	} {
 		if _, err := ParseRoster([]byte(strings.Replace(twoShifts, c[0], c[1], 1))); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Who has a webhook is reached without mail; who has neither, by nothing.
+func TestTheRosterSaysWhoIsNotReached(t *testing.T) {
+	r, err := ParseRoster([]byte(strings.Replace(twoShifts, `"operator:carol": ["carol@acme.example"]}`, `"operator:ada": ["ada@acme.example"]}, "hooks": {"operator:bob": ["https://pager.example/b"], "operator:carol": ["https://pager.example/b"]}`, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if with, without := r.Deaf(true), r.Deaf(false); len(with) != 0 || len(without) != 1 || without[0] != "operator:ada" {
+		t.Errorf("with mail %q, without %q", with, without)
+	}
+	if w := r.Webhooks(); len(w) != 1 {
+		t.Errorf("%q", w)
 	}
 }
 
@@ -104,7 +120,7 @@ func FuzzParseRoster(f *testing.F) {
 		}
 		for m := range dayMinutes {
 			for level := range int64(len(r.Levels) + 1) {
-				if who := r.OnDuty(level, time.Date(2026, 3, 4, 0, m, 0, 0, time.UTC)); len(r.Reach[who]) == 0 {
+				if who := r.OnDuty(level, time.Date(2026, 3, 4, 0, m, 0, 0, time.UTC)); len(r.Reach[who])+len(r.Hooks[who]) == 0 {
 					t.Fatalf("minute %d, level %d: %q cannot be reached", m, level, who)
 				}
 			}

@@ -110,6 +110,7 @@ var access = map[string]who{
 	"/headgate.v1.IntakeService/SetRoster":             operator,
 	"/headgate.v1.IntakeService/ListCalls":             operator,
 	"/headgate.v1.IntakeService/AnswerCall":            operator,
+	"/headgate.v1.IntakeService/ListCallAttempts":      operator,
 	"/headgate.v1.ReportService/AddReport":             operator | vendor | tenant,
 	"/headgate.v1.ReportService/GetReport":             operator | vendor | tenant,
 	"/headgate.v1.ReportService/ListReports":           operator | vendor | tenant,

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -89,7 +88,7 @@ func (s noticeService) SetContact(ctx context.Context, req *connect.Request[head
 	if k.Webhook != "" && k.Webhook != before.Webhook {
 		k.Secret = make([]byte, webhook.SecretBytes)
 		rand.Read(k.Secret) // never fails: it aborts the program instead
-		out.WebhookSecret = "whsec_" + base64.StdEncoding.EncodeToString(k.Secret)
+		out.WebhookSecret = webhook.SecretText(k.Secret)
 	}
 	if k, err = s.store.SetContact(ctx, v, k, now); err != nil {
 		return nil, err

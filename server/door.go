@@ -16,11 +16,9 @@ import (
 
 	"github.com/headgate/headgate/control"
 	"github.com/headgate/headgate/internal/atomicfile"
-	"github.com/headgate/headgate/notify"
 	"github.com/headgate/headgate/notify/smtp"
 	psirtintake "github.com/headgate/headgate/psirt/intake"
 	"github.com/headgate/headgate/server/intake"
-	"github.com/headgate/headgate/store"
 )
 
 // OutgoingMail says by which mail server the server sends.
@@ -66,9 +64,8 @@ func (c OutgoingMail) sender(now time.Time) (*smtp.Sender, error) {
 
 // The paces of the loops about reports.
 const (
-	dutyEvery    = 10 * time.Second
-	lettersEvery = 2 * time.Second
-	stopMail     = 5 * time.Second
+	dutyEvery = 10 * time.Second
+	stopMail  = 5 * time.Second
 )
 
 // door makes the open door, if the configuration has one.
@@ -158,24 +155,14 @@ func (s *Server) openDoor(ctx context.Context) (err error) {
 	s.watchman = &control.Watchman{Anomalies: s.store, Every: every, Now: now, Log: log}
 	s.duty = &control.Duty{Calls: s.store, Every: dutyEvery, Now: now, Log: log}
 	door, err := s.door()
-	if err != nil || door == nil {
+	if err != nil {
+		return err
+	}
+	if err := s.wirePost(door); err != nil || door == nil {
 		return err
 	}
 	s.opened = door
 	door.Mount(s.mux)
-	if s.cfg.OutgoingMail != nil {
-		sender, err := s.cfg.OutgoingMail.sender(s.cfg.Now())
-		if err != nil {
-			return err
-		}
-		s.postman = &control.Postman{Letters: s.store, Every: lettersEvery, Now: now, Log: log, Send: func(ctx context.Context, l store.Letter) notify.Answer {
-			p, err := door.Parcel(ctx, s.store, l)
-			if err != nil {
-				return notify.Answer{Outcome: notify.Deferred, Detail: "compose: " + err.Error()}
-			}
-			return sender.Send(ctx, p, func(context.Context) error { return nil })
-		}}
-	}
 	if door.Config.Mail != nil {
 		return s.takeMail(ctx, door)
 	}

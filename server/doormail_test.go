@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/headgate/headgate/control"
 	"github.com/headgate/headgate/internal/eximtest"
 	"github.com/headgate/headgate/internal/gpgtest"
 	notifysmtp "github.com/headgate/headgate/notify/smtp"
@@ -126,7 +127,7 @@ func TestTheMailListenerKeepsToItsLimits(t *testing.T) {
 	if len(reports) != 3 {
 		t.Errorf("%d reports: %+v", len(reports), reports)
 	}
-	letters, err := s.Store().TakeLetters(t.Context(), time.Now(), time.Now(), 10)
+	letters, err := s.Store().TakeLetters(t.Context(), store.LetterQuery{Kinds: control.ReporterRound.Kinds, Lease: time.Now(), Limit: 10}, time.Now())
 	check(t, err)
 	for _, l := range letters {
 		if l.Address != "ada@example.org" {

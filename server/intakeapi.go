@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -122,71 +121,4 @@ func (s intakeService) highestScore(ctx context.Context, v store.Viewer, kase st
 		highest = max(highest, x.Score)
 	}
 	return highest, nil
-}
-
-func (s intakeService) rosterOut(r store.DutyRoster) *headgatev1.Roster {
-	out := &headgatev1.Roster{Revision: r.Revision, MadeUs: micros(r.Made), Actor: r.Actor, RosterJson: r.Text}
-	for level := range r.Levels {
-		out.OnDuty = append(out.OnDuty, r.OnDuty(int64(level), s.cfg.Now()))
-	}
-	return out
-}
-
-// GetRoster implements IntakeService.
-func (s intakeService) GetRoster(ctx context.Context, _ *connect.Request[headgatev1.GetRosterRequest]) (*connect.Response[headgatev1.GetRosterResponse], error) {
-	r, err := s.store.Roster(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return connect.NewResponse(&headgatev1.GetRosterResponse{Roster: s.rosterOut(r)}), nil
-}
-
-// SetRoster implements IntakeService.
-func (s intakeService) SetRoster(ctx context.Context, req *connect.Request[headgatev1.SetRosterRequest]) (*connect.Response[headgatev1.SetRosterResponse], error) {
-	r, err := s.store.SetRoster(ctx, from(ctx).viewer(), []byte(req.Msg.RosterJson), s.cfg.Now())
-	if err != nil {
-		return nil, err
-	}
-	return connect.NewResponse(&headgatev1.SetRosterResponse{Roster: s.rosterOut(r)}), nil
-}
-
-// ListCalls implements IntakeService.
-func (s intakeService) ListCalls(ctx context.Context, _ *connect.Request[headgatev1.ListCallsRequest]) (*connect.Response[headgatev1.ListCallsResponse], error) {
-	calls, err := s.store.ListCalls(ctx, from(ctx).viewer())
-	if err != nil {
-		return nil, err
-	}
-	out := &headgatev1.ListCallsResponse{}
-	for _, c := range calls {
-		subject := store.CaseID(c.Subject)
-		if c.Report {
-			subject = store.ReportID(c.Subject)
-		}
-		out.Calls = append(out.Calls, &headgatev1.Call{Subject: subject, Why: c.Why, To: c.To, Level: c.Level, RaisedUs: micros(c.Raised), CalledUs: micros(c.Called)})
-	}
-	return connect.NewResponse(out), nil
-}
-
-// AnswerCall implements IntakeService.
-func (s intakeService) AnswerCall(ctx context.Context, req *connect.Request[headgatev1.AnswerCallRequest]) (*connect.Response[headgatev1.AnswerCallResponse], error) {
-	v := from(ctx).viewer()
-	f, err := psirt.Draft(&psirt.PageAcknowledged{By: v.Principal()}, time.Time{}, "")
-	if err != nil {
-		return nil, err
-	}
-	facts := []psirt.Fact{f}
-	if strings.HasPrefix(req.Msg.Subject, "RP-") {
-		id, err := parseReport(req.Msg.Subject)
-		if err != nil {
-			return nil, err
-		}
-		_, err = s.store.CommitReport(ctx, v, id, store.AnyRevision, facts, s.cfg.Now(), nil)
-		return connect.NewResponse(&headgatev1.AnswerCallResponse{}), err
-	}
-	id, err := parseCase(req.Msg.Subject)
-	if err != nil {
-		return nil, err
-	}
-	_, err = s.store.CommitFacts(ctx, v, id, store.AnyRevision, facts, s.cfg.Now(), nil)
-	return connect.NewResponse(&headgatev1.AnswerCallResponse{}), err
 }

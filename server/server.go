@@ -62,7 +62,8 @@ type Server struct {
 	herald     *control.Herald
 	watchman   *control.Watchman
 	duty       *control.Duty
-	postman    *control.Postman // nil if the server mails nothing about reports
+	postmen    []*control.Postman
+	mailsCalls bool
 	letterhead store.Letterhead
 	opened     *intake.Door // nil without intake
 	files      *files
@@ -183,8 +184,8 @@ func (s *Server) runLoops(ctx context.Context) {
 	if s.signals.Querier != nil {
 		runs = append(runs, s.signals.Run)
 	}
-	if s.postman != nil {
-		runs = append(runs, s.postman.Run)
+	for _, p := range s.postmen {
+		runs = append(runs, p.Run)
 	}
 	for _, run := range runs {
 		s.loops.Go(func() { run(ctx) })

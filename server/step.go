@@ -19,8 +19,8 @@ func (s *Server) Step(ctx context.Context) error {
 		s.watchman.Look, s.duty.Look, s.follower.Follow, s.discloser.Disclose,
 		s.herald.Tell, s.herald.Look, s.courier.Carry, s.checks.refresh, s.checkpoint,
 	}
-	if s.postman != nil {
-		looks = append(looks, s.postman.Round)
+	for _, p := range s.postmen {
+		looks = append(looks, p.Deliver)
 	}
 	for _, look := range looks {
 		errs = append(errs, look(ctx))

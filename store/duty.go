@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/headgate/headgate/psirt"
@@ -39,11 +41,22 @@ func (c conn) roster(ctx context.Context) (out DutyRoster, err error) {
 	return out, err
 }
 
+// HookSecret is what requests to a webhook are signed with.
+type HookSecret struct {
+	URL    string
+	Secret []byte
+}
+
+// hookSecretBytes is the length of a webhook's secret (Standard Webhooks: 24 to 64).
+const hookSecretBytes = 32
+
 // SetRoster puts a roster in force. Whoever may triage may; the text stays as it
-// was given.
-func (s *Store) SetRoster(ctx context.Context, v Viewer, body []byte, now time.Time) (out DutyRoster, err error) {
-	if _, err := psirt.ParseRoster(body); err != nil {
-		return out, err
+// was given. Each webhook that it names has a secret: a new one is made for an
+// address that is new, and for all if afresh. These, and no others, are returned.
+func (s *Store) SetRoster(ctx context.Context, v Viewer, body []byte, afresh bool, now time.Time) (out DutyRoster, secrets []HookSecret, err error) {
+	roster, err := psirt.ParseRoster(body)
+	if err != nil {
+		return out, nil, err
 	}
 	err = s.inWrite(ctx, "set roster", func(c conn) error {
 		if err := c.mayTriage(ctx, v, true); err != nil {
@@ -59,9 +72,47 @@ func (s *Store) SetRoster(ctx context.Context, v Viewer, body []byte, now time.T
 		if out, err = c.roster(ctx); err != nil {
 			return err
 		}
+		if secrets, err = c.hookSecrets(ctx, roster.Webhooks(), afresh, now); err != nil {
+			return err
+		}
 		return c.note(ctx, now, "roster.set", "", v.Actor, map[string]any{"revision": out.Revision, "roster": out.ID})
 	})
-	return out, err
+	return out, secrets, err
+}
+
+// hookSecrets has each of these webhooks, and no other, have a secret; it returns
+// the new ones.
+func (c conn) hookSecrets(ctx context.Context, urls []string, afresh bool, now time.Time) (made []HookSecret, err error) {
+	var kept []string
+	rows, err := c.rows(ctx, `SELECT url FROM call_hook ORDER BY url`)
+	err = each(rows, err, func() error {
+		var url string
+		err := rows.Scan(&url)
+		kept = append(kept, url)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, url := range kept {
+		if afresh || !slices.Contains(urls, url) {
+			if _, err := c.exec(ctx, `DELETE FROM call_hook WHERE url = $1`, url); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, url := range urls {
+		if !afresh && slices.Contains(kept, url) {
+			continue
+		}
+		h := HookSecret{URL: url, Secret: make([]byte, hookSecretBytes)}
+		rand.Read(h.Secret) // never fails: it aborts the program instead
+		if _, err := c.exec(ctx, `INSERT INTO call_hook (url, secret, made) VALUES ($1, $2, $3)`, url, h.Secret, micros(now)); err != nil {
+			return nil, err
+		}
+		made = append(made, h)
+	}
+	return made, nil
 }
 
 // callFor is the fact that calls whoever is on duty now; nil while there is no
@@ -77,8 +128,9 @@ func (c conn) callFor(ctx context.Context, why string, now time.Time) (*psirt.Pa
 	return &psirt.PageRaised{To: r.OnDuty(0, now), Why: why}, nil
 }
 
-// noteCalls keeps the list of calls that nobody has answered, and has a letter
-// sent to whoever is called, at the addresses that the roster gives.
+// noteCalls keeps the list of calls that nobody has answered, and has whoever is
+// called hear of it at each address that the roster gives. What was not sent of a
+// call that is answered is sent no more.
 func (c conn) noteCalls(ctx context.Context, subject int64, facts []psirt.Fact) error {
 	for _, f := range facts {
 		b, err := f.Decode()
@@ -93,6 +145,9 @@ func (c conn) noteCalls(ctx context.Context, subject int64, facts []psirt.Fact) 
 			to = b.To
 		case *psirt.PageAcknowledged:
 			if _, err := c.exec(ctx, `DELETE FROM open_call WHERE subject = $1`, subject); err != nil {
+				return err
+			}
+			if _, err := c.exec(ctx, `UPDATE letter SET due = 0, trouble = 'the call was answered' WHERE subject = $1 AND kind IN ('call', 'hook') AND due > 0`, subject); err != nil {
 				return err
 			}
 			continue
@@ -117,9 +172,13 @@ func (c conn) call(ctx context.Context, subject int64, f psirt.Fact, to string) 
 	if err != nil {
 		return err
 	}
-	for _, address := range r.Reach[to] {
-		if err := c.letter(ctx, subject, f.Seq, LetterCall, address, f.Recorded); err != nil {
-			return err
+	l := Letter{Subject: subject, Seq: f.Seq, Whom: to, Made: f.Recorded}
+	for kind, addresses := range map[LetterKind][]string{LetterCall: r.Reach[to], LetterHook: r.Hooks[to]} {
+		for _, l.Address = range addresses {
+			l.Kind = kind
+			if err := c.letter(ctx, l); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

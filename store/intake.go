@@ -89,7 +89,7 @@ func (c conn) keepSubmission(ctx context.Context, v Viewer, id int64, sub Submis
 		}
 	}
 	if sub.Letter != "" {
-		if err := c.letter(ctx, id, 0, LetterReceived, sub.Letter, now); err != nil {
+		if err := c.letter(ctx, Letter{Subject: id, Kind: LetterReceived, Address: sub.Letter, Made: now}); err != nil {
 			return out, err
 		}
 	}

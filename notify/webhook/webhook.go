@@ -15,6 +15,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +52,9 @@ type Config struct {
 
 // SecretBytes is the length of a webhook's secret (Standard Webhooks: 24 to 64).
 const SecretBytes = 32
+
+// SecretText is a secret as Standard Webhooks writes it.
+func SecretText(secret []byte) string { return "whsec_" + base64.StdEncoding.EncodeToString(secret) }
 
 // maxAnswer is how much of an answer is read, bytes: none of it matters.
 const maxAnswer = 4 << 10

@@ -17,21 +17,10 @@ type Papers interface {
 	ReportFile(ctx context.Context, v store.Viewer, id int64, digest string, now time.Time) (psirt.Attachment, []byte, error)
 }
 
-// Parcel composes a letter. It says that there is something, and where; what it
-// is stands on the page behind the link. A letter about a sealed matter says
-// nothing that the way of a mail may not know.
+// Parcel composes a letter to a reporter. It says that there is something, and
+// where; what it is stands on the page behind the link.
 func (d *Door) Parcel(ctx context.Context, papers Papers, l store.Letter) (notify.Parcel, error) {
 	p := notify.Parcel{Created: l.Made, Address: l.Address}
-	if l.Kind == store.LetterCall {
-		subject := store.CaseID(l.Subject)
-		if l.Report {
-			subject = store.ReportID(l.Subject)
-		}
-		p.MessageID = d.AnswerID("call-"+subject, int(l.Seq))
-		p.Message = notify.Message{Subject: "You are called: " + subject, Opaque: "You are called", Body: fmt.Sprintf(
-			"You are on duty, and %s needs you. Who it is about and why, only Headgate says.\n\nAnswer the call, or it climbs to the next:\n\n  headgate oncall answer %s\n", subject, subject)}
-		return p, nil
-	}
 	id := store.ReportID(l.Subject)
 	r, err := papers.ReadReport(ctx, store.Engine("postman"), l.Subject, d.Now())
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/headgate/headgate/notify"
 	"github.com/headgate/headgate/psirt"
 	"github.com/headgate/headgate/store"
 )
@@ -97,7 +98,7 @@ func lettersGoOnce(t *testing.T, newDSN func(testing.TB) string) {
 	at := func(m int) time.Time { return Start.Add(time.Duration(m) * time.Minute) }
 	take := func(m int) []store.Letter {
 		t.Helper()
-		l, err := s.TakeLetters(ctx, at(m), at(m+15), 10)
+		l, err := s.TakeLetters(ctx, store.LetterQuery{Kinds: toReporters, Lease: at(m + 15), Limit: 10}, at(m))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,12 +111,14 @@ func lettersGoOnce(t *testing.T, newDSN func(testing.TB) string) {
 	if l := take(1); len(l) != 0 {
 		t.Errorf("taken twice: %+v", l)
 	}
-	if err := s.LetterSent(ctx, first[0].ID, at(1)); err != nil {
-		t.Fatal(err)
+	tried := func(l store.Letter, o notify.Outcome, next time.Time) {
+		t.Helper()
+		if err := s.LetterTried(ctx, l, notify.Answer{Outcome: o, Code: 451, Detail: "as it was said"}, next, at(1)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := s.LetterFailed(ctx, first[1].ID, at(3), "deferred: later"); err != nil {
-		t.Fatal(err)
-	}
+	tried(first[0], notify.Accepted, time.Time{})
+	tried(first[1], notify.Deferred, at(3))
 	if l := take(2); len(l) != 0 {
 		t.Errorf("before its time: %+v", l)
 	}
@@ -124,16 +127,29 @@ func lettersGoOnce(t *testing.T, newDSN func(testing.TB) string) {
 		t.Fatalf("%+v", second)
 	}
 	// The server that took it died: when its lease is over, it is taken again.
-	if l := take(19); len(l) != 1 || l[0].Tries != 2 {
-		t.Errorf("after the lease: %+v", l)
+	third := take(19)
+	if len(third) != 1 || third[0].Tries != 2 {
+		t.Fatalf("after the lease: %+v", third)
 	}
-	if err := s.LetterFailed(ctx, first[1].ID, time.Time{}, "refused: no such user"); err != nil {
-		t.Fatal(err)
+	// The server was slow, and not dead: its answer does not end the other's attempt.
+	tried(second[0], notify.Refused, time.Time{})
+	if l := take(35); len(l) != 1 || l[0].Tries != 3 {
+		t.Errorf("who was late gave it up: %+v", l)
+	} else {
+		tried(l[0], notify.Refused, time.Time{})
 	}
 	if l := take(10000); len(l) != 0 {
 		t.Errorf("after it was given up: %+v", l)
 	}
 }
+
+// toReporters are the letters to reporters, calls those by mail, and hooks those by
+// webhook.
+var (
+	toReporters = [2]store.LetterKind{store.LetterReceived, store.LetterMessage}
+	calls       = [2]store.LetterKind{store.LetterCall}
+	hooks       = [2]store.LetterKind{store.LetterHook}
+)
 
 // Duty is a roster of two levels, ten and twenty minutes.
 const Duty = `{"id": "acme", "levels": [
@@ -151,10 +167,10 @@ func callsClimb(t *testing.T, newDSN func(testing.TB) string) {
 	if err := s.AddTriager(ctx, Ann, "operator:ann", Start); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.SetRoster(ctx, Bob, []byte(Duty), Start); !errors.Is(err, psirt.ErrForbidden) {
+	if _, _, err := s.SetRoster(ctx, Bob, []byte(Duty), false, Start); !errors.Is(err, psirt.ErrForbidden) {
 		t.Errorf("who is no triager sets a roster: %v", err)
 	}
-	roster, err := s.SetRoster(ctx, Ann, []byte(Duty), Start)
+	roster, _, err := s.SetRoster(ctx, Ann, []byte(Duty), false, Start)
 	if err != nil || roster.Revision != 1 || roster.ID != "acme" {
 		t.Fatalf("%+v, %v", roster, err)
 	}
@@ -182,7 +198,7 @@ func callsClimb(t *testing.T, newDSN func(testing.TB) string) {
 	if call = open(); call.To != "operator:bob" || call.Level != 1 {
 		t.Errorf("%+v", call)
 	}
-	letters, err := s.TakeLetters(ctx, Start.Add(time.Hour), Start.Add(2*time.Hour), 10)
+	letters, err := s.TakeLetters(ctx, store.LetterQuery{Kinds: calls, Lease: Start.Add(2 * time.Hour), Limit: 10}, Start.Add(time.Hour))
 	if err != nil || len(letters) != 3 {
 		t.Errorf("one letter to ann, two to bob: %+v, %v", letters, err)
 	}
@@ -201,7 +217,7 @@ func callsClimb(t *testing.T, newDSN func(testing.TB) string) {
 // caseCallsClimb: a case's call climbs as a report's does.
 func caseCallsClimb(t *testing.T, newDSN func(testing.TB) string) {
 	s, ctx := Open(t, newDSN(t)), t.Context()
-	if _, err := s.SetRoster(ctx, Ann, []byte(Duty), Start); err != nil {
+	if _, _, err := s.SetRoster(ctx, Ann, []byte(Duty), false, Start); err != nil {
 		t.Fatal(err)
 	}
 	kase, err := s.OpenCase(ctx, Ann, store.Opening{Title: "overflow in the parser"}, Start, nil)

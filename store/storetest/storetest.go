@@ -79,6 +79,8 @@ var suite = []struct {
 	{"LettersGoOnce", lettersGoOnce},
 	{"CallsClimbUntilAnswered", callsClimb},
 	{"CallsOfCasesClimb", caseCallsClimb},
+	{"WebhooksAreCalled", webhooksAreCalled},
+	{"HookSecretsAreOfTheRoster", hookSecretsAreOfTheRoster},
 }
 
 // Run runs the whole suite. newDSN makes an empty database and names it.

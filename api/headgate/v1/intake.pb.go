@@ -507,7 +507,9 @@ type Roster struct {
 	// The roster as it was given.
 	RosterJson string `protobuf:"bytes,4,opt,name=roster_json,json=rosterJson,proto3" json:"roster_json,omitempty"`
 	// Who is on duty now, by level.
-	OnDuty        []string `protobuf:"bytes,5,rep,name=on_duty,json=onDuty,proto3" json:"on_duty,omitempty"`
+	OnDuty []string `protobuf:"bytes,5,rep,name=on_duty,json=onDuty,proto3" json:"on_duty,omitempty"`
+	// Who is on a shift and is reached by nothing that this server sends.
+	Unreached     []string `protobuf:"bytes,6,rep,name=unreached,proto3" json:"unreached,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -573,6 +575,13 @@ func (x *Roster) GetRosterJson() string {
 func (x *Roster) GetOnDuty() []string {
 	if x != nil {
 		return x.OnDuty
+	}
+	return nil
+}
+
+func (x *Roster) GetUnreached() []string {
+	if x != nil {
+		return x.Unreached
 	}
 	return nil
 }
@@ -658,8 +667,10 @@ func (x *GetRosterResponse) GetRoster() *Roster {
 }
 
 type SetRosterRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RosterJson    string                 `protobuf:"bytes,1,opt,name=roster_json,json=rosterJson,proto3" json:"roster_json,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	RosterJson string                 `protobuf:"bytes,1,opt,name=roster_json,json=rosterJson,proto3" json:"roster_json,omitempty"`
+	// True makes a new secret for each webhook; else only one that is new gets one.
+	NewSecrets    bool `protobuf:"varint,2,opt,name=new_secrets,json=newSecrets,proto3" json:"new_secrets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -701,16 +712,79 @@ func (x *SetRosterRequest) GetRosterJson() string {
 	return ""
 }
 
+func (x *SetRosterRequest) GetNewSecrets() bool {
+	if x != nil {
+		return x.NewSecrets
+	}
+	return false
+}
+
+// HookSecret is what calls to a webhook are signed with (Standard Webhooks).
+type HookSecret struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Url   string                 `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// "whsec_..."; never shown again.
+	Secret        string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HookSecret) Reset() {
+	*x = HookSecret{}
+	mi := &file_headgate_v1_intake_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HookSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HookSecret) ProtoMessage() {}
+
+func (x *HookSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_intake_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HookSecret.ProtoReflect.Descriptor instead.
+func (*HookSecret) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *HookSecret) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *HookSecret) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
 type SetRosterResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Roster        *Roster                `protobuf:"bytes,1,opt,name=roster,proto3" json:"roster,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Roster *Roster                `protobuf:"bytes,1,opt,name=roster,proto3" json:"roster,omitempty"`
+	// The secrets that are new.
+	Secrets       []*HookSecret `protobuf:"bytes,2,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SetRosterResponse) Reset() {
 	*x = SetRosterResponse{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[11]
+	mi := &file_headgate_v1_intake_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -722,7 +796,7 @@ func (x *SetRosterResponse) String() string {
 func (*SetRosterResponse) ProtoMessage() {}
 
 func (x *SetRosterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[11]
+	mi := &file_headgate_v1_intake_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -735,12 +809,19 @@ func (x *SetRosterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRosterResponse.ProtoReflect.Descriptor instead.
 func (*SetRosterResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{11}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetRosterResponse) GetRoster() *Roster {
 	if x != nil {
 		return x.Roster
+	}
+	return nil
+}
+
+func (x *SetRosterResponse) GetSecrets() []*HookSecret {
+	if x != nil {
+		return x.Secrets
 	}
 	return nil
 }
@@ -764,7 +845,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[12]
+	mi := &file_headgate_v1_intake_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -776,7 +857,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[12]
+	mi := &file_headgate_v1_intake_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -789,7 +870,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{12}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Call) GetSubject() string {
@@ -842,7 +923,7 @@ type ListCallsRequest struct {
 
 func (x *ListCallsRequest) Reset() {
 	*x = ListCallsRequest{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[13]
+	mi := &file_headgate_v1_intake_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +935,7 @@ func (x *ListCallsRequest) String() string {
 func (*ListCallsRequest) ProtoMessage() {}
 
 func (x *ListCallsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[13]
+	mi := &file_headgate_v1_intake_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +948,7 @@ func (x *ListCallsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallsRequest.ProtoReflect.Descriptor instead.
 func (*ListCallsRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{13}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{14}
 }
 
 type ListCallsResponse struct {
@@ -879,7 +960,7 @@ type ListCallsResponse struct {
 
 func (x *ListCallsResponse) Reset() {
 	*x = ListCallsResponse{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[14]
+	mi := &file_headgate_v1_intake_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +972,7 @@ func (x *ListCallsResponse) String() string {
 func (*ListCallsResponse) ProtoMessage() {}
 
 func (x *ListCallsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[14]
+	mi := &file_headgate_v1_intake_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +985,7 @@ func (x *ListCallsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallsResponse.ProtoReflect.Descriptor instead.
 func (*ListCallsResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{14}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListCallsResponse) GetCalls() []*Call {
@@ -924,7 +1005,7 @@ type AnswerCallRequest struct {
 
 func (x *AnswerCallRequest) Reset() {
 	*x = AnswerCallRequest{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[15]
+	mi := &file_headgate_v1_intake_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1017,7 @@ func (x *AnswerCallRequest) String() string {
 func (*AnswerCallRequest) ProtoMessage() {}
 
 func (x *AnswerCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[15]
+	mi := &file_headgate_v1_intake_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1030,7 @@ func (x *AnswerCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerCallRequest.ProtoReflect.Descriptor instead.
 func (*AnswerCallRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{15}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AnswerCallRequest) GetSubject() string {
@@ -967,7 +1048,7 @@ type AnswerCallResponse struct {
 
 func (x *AnswerCallResponse) Reset() {
 	*x = AnswerCallResponse{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[16]
+	mi := &file_headgate_v1_intake_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -979,7 +1060,7 @@ func (x *AnswerCallResponse) String() string {
 func (*AnswerCallResponse) ProtoMessage() {}
 
 func (x *AnswerCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[16]
+	mi := &file_headgate_v1_intake_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -992,7 +1073,211 @@ func (x *AnswerCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerCallResponse.ProtoReflect.Descriptor instead.
 func (*AnswerCallResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{16}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{17}
+}
+
+type ListCallAttemptsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "RP-..." or "C-...".
+	Subject       string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCallAttemptsRequest) Reset() {
+	*x = ListCallAttemptsRequest{}
+	mi := &file_headgate_v1_intake_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCallAttemptsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCallAttemptsRequest) ProtoMessage() {}
+
+func (x *ListCallAttemptsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_intake_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCallAttemptsRequest.ProtoReflect.Descriptor instead.
+func (*ListCallAttemptsRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListCallAttemptsRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+// CallAttempt is one attempt to call somebody.
+type CallAttempt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who was called.
+	To string `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	// "email" or "webhook".
+	Channel string `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
+	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	// 1 is the first to this address for this call.
+	Attempt int64 `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	AtUs    int64 `protobuf:"varint,5,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
+	// accepted, deferred, refused, or unsure while no answer is known.
+	Outcome string `protobuf:"bytes,6,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// SMTP reply or HTTP status; 0 if none came.
+	Code   int64  `protobuf:"varint,7,opt,name=code,proto3" json:"code,omitempty"`
+	Detail string `protobuf:"bytes,8,opt,name=detail,proto3" json:"detail,omitempty"`
+	// When it is tried again; 0: no more.
+	NextUs        int64 `protobuf:"varint,9,opt,name=next_us,json=nextUs,proto3" json:"next_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallAttempt) Reset() {
+	*x = CallAttempt{}
+	mi := &file_headgate_v1_intake_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallAttempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallAttempt) ProtoMessage() {}
+
+func (x *CallAttempt) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_intake_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallAttempt.ProtoReflect.Descriptor instead.
+func (*CallAttempt) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *CallAttempt) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *CallAttempt) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *CallAttempt) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *CallAttempt) GetAttempt() int64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *CallAttempt) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
+}
+
+func (x *CallAttempt) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *CallAttempt) GetCode() int64 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *CallAttempt) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *CallAttempt) GetNextUs() int64 {
+	if x != nil {
+		return x.NextUs
+	}
+	return 0
+}
+
+type ListCallAttemptsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempts      []*CallAttempt         `protobuf:"bytes,1,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCallAttemptsResponse) Reset() {
+	*x = ListCallAttemptsResponse{}
+	mi := &file_headgate_v1_intake_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCallAttemptsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCallAttemptsResponse) ProtoMessage() {}
+
+func (x *ListCallAttemptsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_intake_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCallAttemptsResponse.ProtoReflect.Descriptor instead.
+func (*ListCallAttemptsResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListCallAttemptsResponse) GetAttempts() []*CallAttempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
 }
 
 var File_headgate_v1_intake_proto protoreflect.FileDescriptor
@@ -1036,22 +1321,30 @@ const file_headgate_v1_intake_proto_rawDesc = "" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x12\x10\n" +
 	"\x03why\x18\x05 \x01(\tR\x03why\x12\x14\n" +
 	"\x05score\x18\x06 \x01(\x01R\x05score\x12\x1a\n" +
-	"\brecorded\x18\a \x01(\bR\brecorded\"\x8d\x01\n" +
+	"\brecorded\x18\a \x01(\bR\brecorded\"\xab\x01\n" +
 	"\x06Roster\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x17\n" +
 	"\amade_us\x18\x02 \x01(\x03R\x06madeUs\x12\x14\n" +
 	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x1f\n" +
 	"\vroster_json\x18\x04 \x01(\tR\n" +
 	"rosterJson\x12\x17\n" +
-	"\aon_duty\x18\x05 \x03(\tR\x06onDuty\"\x12\n" +
+	"\aon_duty\x18\x05 \x03(\tR\x06onDuty\x12\x1c\n" +
+	"\tunreached\x18\x06 \x03(\tR\tunreached\"\x12\n" +
 	"\x10GetRosterRequest\"@\n" +
 	"\x11GetRosterResponse\x12+\n" +
-	"\x06roster\x18\x01 \x01(\v2\x13.headgate.v1.RosterR\x06roster\"3\n" +
+	"\x06roster\x18\x01 \x01(\v2\x13.headgate.v1.RosterR\x06roster\"T\n" +
 	"\x10SetRosterRequest\x12\x1f\n" +
 	"\vroster_json\x18\x01 \x01(\tR\n" +
-	"rosterJson\"@\n" +
+	"rosterJson\x12\x1f\n" +
+	"\vnew_secrets\x18\x02 \x01(\bR\n" +
+	"newSecrets\"6\n" +
+	"\n" +
+	"HookSecret\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\"s\n" +
 	"\x11SetRosterResponse\x12+\n" +
-	"\x06roster\x18\x01 \x01(\v2\x13.headgate.v1.RosterR\x06roster\"\x92\x01\n" +
+	"\x06roster\x18\x01 \x01(\v2\x13.headgate.v1.RosterR\x06roster\x121\n" +
+	"\asecrets\x18\x02 \x03(\v2\x17.headgate.v1.HookSecretR\asecrets\"\x92\x01\n" +
 	"\x04Call\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12\x0e\n" +
@@ -1064,14 +1357,29 @@ const file_headgate_v1_intake_proto_rawDesc = "" +
 	"\x05calls\x18\x01 \x03(\v2\x11.headgate.v1.CallR\x05calls\"-\n" +
 	"\x11AnswerCallRequest\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\"\x14\n" +
-	"\x12AnswerCallResponse2\xc7\x04\n" +
+	"\x12AnswerCallResponse\"3\n" +
+	"\x17ListCallAttemptsRequest\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\"\xdf\x01\n" +
+	"\vCallAttempt\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\tR\x02to\x12\x18\n" +
+	"\achannel\x18\x02 \x01(\tR\achannel\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x18\n" +
+	"\aattempt\x18\x04 \x01(\x03R\aattempt\x12\x13\n" +
+	"\x05at_us\x18\x05 \x01(\x03R\x04atUs\x12\x18\n" +
+	"\aoutcome\x18\x06 \x01(\tR\aoutcome\x12\x12\n" +
+	"\x04code\x18\a \x01(\x03R\x04code\x12\x16\n" +
+	"\x06detail\x18\b \x01(\tR\x06detail\x12\x17\n" +
+	"\anext_us\x18\t \x01(\x03R\x06nextUs\"P\n" +
+	"\x18ListCallAttemptsResponse\x124\n" +
+	"\battempts\x18\x01 \x03(\v2\x18.headgate.v1.CallAttemptR\battempts2\xa8\x05\n" +
 	"\rIntakeService\x12V\n" +
 	"\rImportReports\x12!.headgate.v1.ImportReportsRequest\x1a\".headgate.v1.ImportReportsResponse\x12V\n" +
 	"\rGetReportFile\x12!.headgate.v1.GetReportFileRequest\x1a\".headgate.v1.GetReportFileResponse\x12S\n" +
 	"\fRewardReport\x12 .headgate.v1.RewardReportRequest\x1a!.headgate.v1.RewardReportResponse\x12J\n" +
 	"\tGetRoster\x12\x1d.headgate.v1.GetRosterRequest\x1a\x1e.headgate.v1.GetRosterResponse\x12J\n" +
 	"\tSetRoster\x12\x1d.headgate.v1.SetRosterRequest\x1a\x1e.headgate.v1.SetRosterResponse\x12J\n" +
-	"\tListCalls\x12\x1d.headgate.v1.ListCallsRequest\x1a\x1e.headgate.v1.ListCallsResponse\x12M\n" +
+	"\tListCalls\x12\x1d.headgate.v1.ListCallsRequest\x1a\x1e.headgate.v1.ListCallsResponse\x12_\n" +
+	"\x10ListCallAttempts\x12$.headgate.v1.ListCallAttemptsRequest\x1a%.headgate.v1.ListCallAttemptsResponse\x12M\n" +
 	"\n" +
 	"AnswerCall\x12\x1e.headgate.v1.AnswerCallRequest\x1a\x1f.headgate.v1.AnswerCallResponseB9Z7github.com/headgate/headgate/api/headgate/v1;headgatev1b\x06proto3"
 
@@ -1087,52 +1395,60 @@ func file_headgate_v1_intake_proto_rawDescGZIP() []byte {
 	return file_headgate_v1_intake_proto_rawDescData
 }
 
-var file_headgate_v1_intake_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_headgate_v1_intake_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_headgate_v1_intake_proto_goTypes = []any{
-	(*ImportReportsRequest)(nil),  // 0: headgate.v1.ImportReportsRequest
-	(*ImportedReport)(nil),        // 1: headgate.v1.ImportedReport
-	(*ImportReportsResponse)(nil), // 2: headgate.v1.ImportReportsResponse
-	(*GetReportFileRequest)(nil),  // 3: headgate.v1.GetReportFileRequest
-	(*GetReportFileResponse)(nil), // 4: headgate.v1.GetReportFileResponse
-	(*RewardReportRequest)(nil),   // 5: headgate.v1.RewardReportRequest
-	(*RewardReportResponse)(nil),  // 6: headgate.v1.RewardReportResponse
-	(*Roster)(nil),                // 7: headgate.v1.Roster
-	(*GetRosterRequest)(nil),      // 8: headgate.v1.GetRosterRequest
-	(*GetRosterResponse)(nil),     // 9: headgate.v1.GetRosterResponse
-	(*SetRosterRequest)(nil),      // 10: headgate.v1.SetRosterRequest
-	(*SetRosterResponse)(nil),     // 11: headgate.v1.SetRosterResponse
-	(*Call)(nil),                  // 12: headgate.v1.Call
-	(*ListCallsRequest)(nil),      // 13: headgate.v1.ListCallsRequest
-	(*ListCallsResponse)(nil),     // 14: headgate.v1.ListCallsResponse
-	(*AnswerCallRequest)(nil),     // 15: headgate.v1.AnswerCallRequest
-	(*AnswerCallResponse)(nil),    // 16: headgate.v1.AnswerCallResponse
-	nil,                           // 17: headgate.v1.ImportReportsResponse.PassedEntry
+	(*ImportReportsRequest)(nil),     // 0: headgate.v1.ImportReportsRequest
+	(*ImportedReport)(nil),           // 1: headgate.v1.ImportedReport
+	(*ImportReportsResponse)(nil),    // 2: headgate.v1.ImportReportsResponse
+	(*GetReportFileRequest)(nil),     // 3: headgate.v1.GetReportFileRequest
+	(*GetReportFileResponse)(nil),    // 4: headgate.v1.GetReportFileResponse
+	(*RewardReportRequest)(nil),      // 5: headgate.v1.RewardReportRequest
+	(*RewardReportResponse)(nil),     // 6: headgate.v1.RewardReportResponse
+	(*Roster)(nil),                   // 7: headgate.v1.Roster
+	(*GetRosterRequest)(nil),         // 8: headgate.v1.GetRosterRequest
+	(*GetRosterResponse)(nil),        // 9: headgate.v1.GetRosterResponse
+	(*SetRosterRequest)(nil),         // 10: headgate.v1.SetRosterRequest
+	(*HookSecret)(nil),               // 11: headgate.v1.HookSecret
+	(*SetRosterResponse)(nil),        // 12: headgate.v1.SetRosterResponse
+	(*Call)(nil),                     // 13: headgate.v1.Call
+	(*ListCallsRequest)(nil),         // 14: headgate.v1.ListCallsRequest
+	(*ListCallsResponse)(nil),        // 15: headgate.v1.ListCallsResponse
+	(*AnswerCallRequest)(nil),        // 16: headgate.v1.AnswerCallRequest
+	(*AnswerCallResponse)(nil),       // 17: headgate.v1.AnswerCallResponse
+	(*ListCallAttemptsRequest)(nil),  // 18: headgate.v1.ListCallAttemptsRequest
+	(*CallAttempt)(nil),              // 19: headgate.v1.CallAttempt
+	(*ListCallAttemptsResponse)(nil), // 20: headgate.v1.ListCallAttemptsResponse
+	nil,                              // 21: headgate.v1.ImportReportsResponse.PassedEntry
 }
 var file_headgate_v1_intake_proto_depIdxs = []int32{
 	1,  // 0: headgate.v1.ImportReportsResponse.reports:type_name -> headgate.v1.ImportedReport
-	17, // 1: headgate.v1.ImportReportsResponse.passed:type_name -> headgate.v1.ImportReportsResponse.PassedEntry
+	21, // 1: headgate.v1.ImportReportsResponse.passed:type_name -> headgate.v1.ImportReportsResponse.PassedEntry
 	7,  // 2: headgate.v1.GetRosterResponse.roster:type_name -> headgate.v1.Roster
 	7,  // 3: headgate.v1.SetRosterResponse.roster:type_name -> headgate.v1.Roster
-	12, // 4: headgate.v1.ListCallsResponse.calls:type_name -> headgate.v1.Call
-	0,  // 5: headgate.v1.IntakeService.ImportReports:input_type -> headgate.v1.ImportReportsRequest
-	3,  // 6: headgate.v1.IntakeService.GetReportFile:input_type -> headgate.v1.GetReportFileRequest
-	5,  // 7: headgate.v1.IntakeService.RewardReport:input_type -> headgate.v1.RewardReportRequest
-	8,  // 8: headgate.v1.IntakeService.GetRoster:input_type -> headgate.v1.GetRosterRequest
-	10, // 9: headgate.v1.IntakeService.SetRoster:input_type -> headgate.v1.SetRosterRequest
-	13, // 10: headgate.v1.IntakeService.ListCalls:input_type -> headgate.v1.ListCallsRequest
-	15, // 11: headgate.v1.IntakeService.AnswerCall:input_type -> headgate.v1.AnswerCallRequest
-	2,  // 12: headgate.v1.IntakeService.ImportReports:output_type -> headgate.v1.ImportReportsResponse
-	4,  // 13: headgate.v1.IntakeService.GetReportFile:output_type -> headgate.v1.GetReportFileResponse
-	6,  // 14: headgate.v1.IntakeService.RewardReport:output_type -> headgate.v1.RewardReportResponse
-	9,  // 15: headgate.v1.IntakeService.GetRoster:output_type -> headgate.v1.GetRosterResponse
-	11, // 16: headgate.v1.IntakeService.SetRoster:output_type -> headgate.v1.SetRosterResponse
-	14, // 17: headgate.v1.IntakeService.ListCalls:output_type -> headgate.v1.ListCallsResponse
-	16, // 18: headgate.v1.IntakeService.AnswerCall:output_type -> headgate.v1.AnswerCallResponse
-	12, // [12:19] is the sub-list for method output_type
-	5,  // [5:12] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	11, // 4: headgate.v1.SetRosterResponse.secrets:type_name -> headgate.v1.HookSecret
+	13, // 5: headgate.v1.ListCallsResponse.calls:type_name -> headgate.v1.Call
+	19, // 6: headgate.v1.ListCallAttemptsResponse.attempts:type_name -> headgate.v1.CallAttempt
+	0,  // 7: headgate.v1.IntakeService.ImportReports:input_type -> headgate.v1.ImportReportsRequest
+	3,  // 8: headgate.v1.IntakeService.GetReportFile:input_type -> headgate.v1.GetReportFileRequest
+	5,  // 9: headgate.v1.IntakeService.RewardReport:input_type -> headgate.v1.RewardReportRequest
+	8,  // 10: headgate.v1.IntakeService.GetRoster:input_type -> headgate.v1.GetRosterRequest
+	10, // 11: headgate.v1.IntakeService.SetRoster:input_type -> headgate.v1.SetRosterRequest
+	14, // 12: headgate.v1.IntakeService.ListCalls:input_type -> headgate.v1.ListCallsRequest
+	18, // 13: headgate.v1.IntakeService.ListCallAttempts:input_type -> headgate.v1.ListCallAttemptsRequest
+	16, // 14: headgate.v1.IntakeService.AnswerCall:input_type -> headgate.v1.AnswerCallRequest
+	2,  // 15: headgate.v1.IntakeService.ImportReports:output_type -> headgate.v1.ImportReportsResponse
+	4,  // 16: headgate.v1.IntakeService.GetReportFile:output_type -> headgate.v1.GetReportFileResponse
+	6,  // 17: headgate.v1.IntakeService.RewardReport:output_type -> headgate.v1.RewardReportResponse
+	9,  // 18: headgate.v1.IntakeService.GetRoster:output_type -> headgate.v1.GetRosterResponse
+	12, // 19: headgate.v1.IntakeService.SetRoster:output_type -> headgate.v1.SetRosterResponse
+	15, // 20: headgate.v1.IntakeService.ListCalls:output_type -> headgate.v1.ListCallsResponse
+	20, // 21: headgate.v1.IntakeService.ListCallAttempts:output_type -> headgate.v1.ListCallAttemptsResponse
+	17, // 22: headgate.v1.IntakeService.AnswerCall:output_type -> headgate.v1.AnswerCallResponse
+	15, // [15:23] is the sub-list for method output_type
+	7,  // [7:15] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_intake_proto_init() }
@@ -1146,7 +1462,7 @@ func file_headgate_v1_intake_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_intake_proto_rawDesc), len(file_headgate_v1_intake_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -48,6 +48,9 @@ const (
 	IntakeServiceSetRosterProcedure = "/headgate.v1.IntakeService/SetRoster"
 	// IntakeServiceListCallsProcedure is the fully-qualified name of the IntakeService's ListCalls RPC.
 	IntakeServiceListCallsProcedure = "/headgate.v1.IntakeService/ListCalls"
+	// IntakeServiceListCallAttemptsProcedure is the fully-qualified name of the IntakeService's
+	// ListCallAttempts RPC.
+	IntakeServiceListCallAttemptsProcedure = "/headgate.v1.IntakeService/ListCallAttempts"
 	// IntakeServiceAnswerCallProcedure is the fully-qualified name of the IntakeService's AnswerCall
 	// RPC.
 	IntakeServiceAnswerCallProcedure = "/headgate.v1.IntakeService/AnswerCall"
@@ -71,6 +74,8 @@ type IntakeServiceClient interface {
 	// ListCalls lists the calls that nobody has answered, among what the caller may
 	// read.
 	ListCalls(context.Context, *connect.Request[v1.ListCallsRequest]) (*connect.Response[v1.ListCallsResponse], error)
+	// ListCallAttempts lists each attempt to call somebody about a report or case.
+	ListCallAttempts(context.Context, *connect.Request[v1.ListCallAttemptsRequest]) (*connect.Response[v1.ListCallAttemptsResponse], error)
 	// AnswerCall says that the caller heard the call about a report or case. It stops
 	// climbing.
 	AnswerCall(context.Context, *connect.Request[v1.AnswerCallRequest]) (*connect.Response[v1.AnswerCallResponse], error)
@@ -123,6 +128,12 @@ func NewIntakeServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(intakeServiceMethods.ByName("ListCalls")),
 			connect.WithClientOptions(opts...),
 		),
+		listCallAttempts: connect.NewClient[v1.ListCallAttemptsRequest, v1.ListCallAttemptsResponse](
+			httpClient,
+			baseURL+IntakeServiceListCallAttemptsProcedure,
+			connect.WithSchema(intakeServiceMethods.ByName("ListCallAttempts")),
+			connect.WithClientOptions(opts...),
+		),
 		answerCall: connect.NewClient[v1.AnswerCallRequest, v1.AnswerCallResponse](
 			httpClient,
 			baseURL+IntakeServiceAnswerCallProcedure,
@@ -134,13 +145,14 @@ func NewIntakeServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 
 // intakeServiceClient implements IntakeServiceClient.
 type intakeServiceClient struct {
-	importReports *connect.Client[v1.ImportReportsRequest, v1.ImportReportsResponse]
-	getReportFile *connect.Client[v1.GetReportFileRequest, v1.GetReportFileResponse]
-	rewardReport  *connect.Client[v1.RewardReportRequest, v1.RewardReportResponse]
-	getRoster     *connect.Client[v1.GetRosterRequest, v1.GetRosterResponse]
-	setRoster     *connect.Client[v1.SetRosterRequest, v1.SetRosterResponse]
-	listCalls     *connect.Client[v1.ListCallsRequest, v1.ListCallsResponse]
-	answerCall    *connect.Client[v1.AnswerCallRequest, v1.AnswerCallResponse]
+	importReports    *connect.Client[v1.ImportReportsRequest, v1.ImportReportsResponse]
+	getReportFile    *connect.Client[v1.GetReportFileRequest, v1.GetReportFileResponse]
+	rewardReport     *connect.Client[v1.RewardReportRequest, v1.RewardReportResponse]
+	getRoster        *connect.Client[v1.GetRosterRequest, v1.GetRosterResponse]
+	setRoster        *connect.Client[v1.SetRosterRequest, v1.SetRosterResponse]
+	listCalls        *connect.Client[v1.ListCallsRequest, v1.ListCallsResponse]
+	listCallAttempts *connect.Client[v1.ListCallAttemptsRequest, v1.ListCallAttemptsResponse]
+	answerCall       *connect.Client[v1.AnswerCallRequest, v1.AnswerCallResponse]
 }
 
 // ImportReports calls headgate.v1.IntakeService.ImportReports.
@@ -173,6 +185,11 @@ func (c *intakeServiceClient) ListCalls(ctx context.Context, req *connect.Reques
 	return c.listCalls.CallUnary(ctx, req)
 }
 
+// ListCallAttempts calls headgate.v1.IntakeService.ListCallAttempts.
+func (c *intakeServiceClient) ListCallAttempts(ctx context.Context, req *connect.Request[v1.ListCallAttemptsRequest]) (*connect.Response[v1.ListCallAttemptsResponse], error) {
+	return c.listCallAttempts.CallUnary(ctx, req)
+}
+
 // AnswerCall calls headgate.v1.IntakeService.AnswerCall.
 func (c *intakeServiceClient) AnswerCall(ctx context.Context, req *connect.Request[v1.AnswerCallRequest]) (*connect.Response[v1.AnswerCallResponse], error) {
 	return c.answerCall.CallUnary(ctx, req)
@@ -196,6 +213,8 @@ type IntakeServiceHandler interface {
 	// ListCalls lists the calls that nobody has answered, among what the caller may
 	// read.
 	ListCalls(context.Context, *connect.Request[v1.ListCallsRequest]) (*connect.Response[v1.ListCallsResponse], error)
+	// ListCallAttempts lists each attempt to call somebody about a report or case.
+	ListCallAttempts(context.Context, *connect.Request[v1.ListCallAttemptsRequest]) (*connect.Response[v1.ListCallAttemptsResponse], error)
 	// AnswerCall says that the caller heard the call about a report or case. It stops
 	// climbing.
 	AnswerCall(context.Context, *connect.Request[v1.AnswerCallRequest]) (*connect.Response[v1.AnswerCallResponse], error)
@@ -244,6 +263,12 @@ func NewIntakeServiceHandler(svc IntakeServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(intakeServiceMethods.ByName("ListCalls")),
 		connect.WithHandlerOptions(opts...),
 	)
+	intakeServiceListCallAttemptsHandler := connect.NewUnaryHandler(
+		IntakeServiceListCallAttemptsProcedure,
+		svc.ListCallAttempts,
+		connect.WithSchema(intakeServiceMethods.ByName("ListCallAttempts")),
+		connect.WithHandlerOptions(opts...),
+	)
 	intakeServiceAnswerCallHandler := connect.NewUnaryHandler(
 		IntakeServiceAnswerCallProcedure,
 		svc.AnswerCall,
@@ -264,6 +289,8 @@ func NewIntakeServiceHandler(svc IntakeServiceHandler, opts ...connect.HandlerOp
 			intakeServiceSetRosterHandler.ServeHTTP(w, r)
 		case IntakeServiceListCallsProcedure:
 			intakeServiceListCallsHandler.ServeHTTP(w, r)
+		case IntakeServiceListCallAttemptsProcedure:
+			intakeServiceListCallAttemptsHandler.ServeHTTP(w, r)
 		case IntakeServiceAnswerCallProcedure:
 			intakeServiceAnswerCallHandler.ServeHTTP(w, r)
 		default:
@@ -297,6 +324,10 @@ func (UnimplementedIntakeServiceHandler) SetRoster(context.Context, *connect.Req
 
 func (UnimplementedIntakeServiceHandler) ListCalls(context.Context, *connect.Request[v1.ListCallsRequest]) (*connect.Response[v1.ListCallsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.IntakeService.ListCalls is not implemented"))
+}
+
+func (UnimplementedIntakeServiceHandler) ListCallAttempts(context.Context, *connect.Request[v1.ListCallAttemptsRequest]) (*connect.Response[v1.ListCallAttemptsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.IntakeService.ListCallAttempts is not implemented"))
 }
 
 func (UnimplementedIntakeServiceHandler) AnswerCall(context.Context, *connect.Request[v1.AnswerCallRequest]) (*connect.Response[v1.AnswerCallResponse], error) {
