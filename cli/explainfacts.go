@@ -174,7 +174,7 @@ func explainReport(r *headgatev1.Report) (out []Derived) {
 		case *psirt.ReportLinked:
 			out = append(out, Derived{"case", b.Case + ", as its " + string(b.Role), by(f, "")})
 		case *psirt.ReportRewarded:
-			out = append(out, Derived{"reward", fmt.Sprintf("%d %s", b.Amount, b.Currency), by(f, fmt.Sprintf("row %s of %s: %s", b.Row, b.Table, b.Why))})
+			out = append(out, Derived{"reward", fmt.Sprintf("%d %s", b.Amount, b.Currency), by(f, fmt.Sprintf("row %s of %s: %s", b.Row, tableText(b.Table, b.Revision), b.Why))})
 		case *psirt.ReportClosed:
 			out = append(out, Derived{"closed", "yes", by(f, b.Why)})
 		}

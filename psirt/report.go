@@ -319,6 +319,7 @@ func (b *ReportCredited) applyReport(r *Report, _ Fact) error {
 // ReportRewarded is what the reporter gets, and the row of the table that says so.
 type ReportRewarded struct {
 	Table    string `json:"table"`
+	Revision int64  `json:"revision,omitempty"` // of the applied table; 0 for one that was none
 	Row      string `json:"row"`
 	Amount   int64  `json:"amount"`   // whole units
 	Currency string `json:"currency"` // ISO 4217; empty for points or a gift
@@ -329,8 +330,8 @@ type ReportRewarded struct {
 func (*ReportRewarded) Kind() Kind { return "report.rewarded" }
 
 func (b *ReportRewarded) check() error {
-	if b.Amount < 0 {
-		return invalid("amount: %d", b.Amount)
+	if b.Amount < 0 || b.Revision < 0 {
+		return invalid("amount: %d, revision: %d", b.Amount, b.Revision)
 	}
 	return first(line("table", b.Table), line("row", b.Row), optionalLine("currency", b.Currency), line("why", b.Why))
 }

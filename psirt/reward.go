@@ -10,6 +10,10 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
 )
 
 // Limits of a table of rewards.
@@ -90,9 +94,15 @@ func ParseRewardTable(b []byte) (RewardTable, error) {
 }
 
 func (t RewardTable) check() error {
-	err := first(match("rewards: id", t.ID, wordName, "a word"), line("rewards: source", t.Source), line("rewards: effective", t.Effective), optionalLine("rewards: currency", t.Currency))
+	err := first(match("rewards: id", t.ID, rewardName, "a word of lower-case letters, digits, dots and dashes"), line("rewards: source", t.Source))
 	if err != nil {
 		return err
+	}
+	if _, err := time.Parse(time.DateOnly, t.Effective); err != nil {
+		return invalid("rewards: effective: %.40q; want a date such as 2026-01-01", t.Effective)
+	}
+	if t.Currency != "" && !currencyName.MatchString(t.Currency) {
+		return invalid("rewards: currency: %.40q; want three capitals such as EUR, or nothing for points", t.Currency)
 	}
 	if len(t.Rows) == 0 || len(t.Rows) > maxRewardRows {
 		return invalid("rewards: rows: %d; want 1 to %d", len(t.Rows), maxRewardRows)
@@ -119,8 +129,38 @@ func (t RewardTable) check() error {
 	return nil
 }
 
+var (
+	rewardName   = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?$`)
+	currencyName = regexp.MustCompile(`^[A-Z]{3}$`)
+)
+
 // Name is the table's id with its digest: a fact that names it can be checked.
 func (t RewardTable) Name() string { return t.ID + "@sha256:" + t.digest }
+
+// RewardRef names an applied table of rewards; revision 0 is its newest, and the
+// zero value whichever is in force.
+type RewardRef struct {
+	ID       string
+	Revision int64
+}
+
+// ParseRewardRef reads "id" or "id@revision"; empty is the one in force.
+func ParseRewardRef(s string) (r RewardRef, err error) {
+	if s == "" {
+		return r, nil
+	}
+	id, revision, given := strings.Cut(s, "@")
+	if !rewardName.MatchString(id) {
+		return r, invalid("table of rewards %.80q: want ID or ID@REVISION", s)
+	}
+	r.ID = id
+	if given {
+		if r.Revision, err = strconv.ParseInt(revision, 10, 64); err != nil || r.Revision < 1 {
+			return r, invalid("table of rewards %.80q: revision: want a number from 1", s)
+		}
+	}
+	return r, nil
+}
 
 // ErrUnscored: the table asks for a score, and nobody gave one.
 var ErrUnscored = errors.New("nobody has scored it")

@@ -49,10 +49,26 @@ func TestATableWithoutAnAnswerIsRefused(t *testing.T) {
 		"amount":        {`"amount": 400`, `"amount": -400`},
 		"no reason":     {`"why": "medium"`, `"why": ""`},
 		"trailing data": {good, good + "{}"},
-		"no rows":       {good, `{"id": "x", "source": "y", "effective": "z", "rows": []}`},
+		"no rows":       {good, `{"id": "x", "source": "y", "effective": "2026-01-01", "rows": []}`},
+		"no date":       {`"2026-01-01"`, `"soon"`},
+		"no currency":   {`"currency": ""`, `"currency": "gold"`},
+		"a revision":    {`"id": "headgate-example-1"`, `"id": "headgate-example@1"`},
 	} {
 		if _, err := ParseRewardTable([]byte(strings.Replace(good, c[0], c[1], 1))); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestATableIsNamedWithOrWithoutItsRevision(t *testing.T) {
+	for s, want := range map[string]RewardRef{"": {}, "acme-2026": {ID: "acme-2026"}, "acme-2026@3": {"acme-2026", 3}} {
+		if got, err := ParseRewardRef(s); err != nil || got != want {
+			t.Errorf("%q: %+v, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"@1", "acme@", "acme@0", "acme@-1", "acme@sha256:aa", "Acme", "a b"} {
+		if got, err := ParseRewardRef(s); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: %+v, %v", s, got, err)
 		}
 	}
 }

@@ -79,6 +79,7 @@ var suite = []struct {
 	{"LettersGoOnce", lettersGoOnce},
 	{"CallsClimbUntilAnswered", callsClimb},
 	{"CallsOfCasesClimb", caseCallsClimb},
+	{"RewardTablesAreRevisions", rewardsAreRevisions},
 	{"WebhooksAreCalled", webhooksAreCalled},
 	{"HookSecretsAreOfTheRoster", hookSecretsAreOfTheRoster},
 }

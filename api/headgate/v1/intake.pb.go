@@ -334,12 +334,15 @@ func (x *GetReportFileResponse) GetContent() []byte {
 type RewardReportRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Report string                 `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
-	// A table in JSON; empty takes the built-in example.
+	// A table in JSON, instead of an applied one.
 	TableJson string `protobuf:"bytes,2,opt,name=table_json,json=tableJson,proto3" json:"table_json,omitempty"`
 	// True says that the report came with what shows it.
 	Proof bool `protobuf:"varint,3,opt,name=proof,proto3" json:"proof,omitempty"`
 	// True decides and records nothing.
-	Ask           bool `protobuf:"varint,4,opt,name=ask,proto3" json:"ask,omitempty"`
+	Ask bool `protobuf:"varint,4,opt,name=ask,proto3" json:"ask,omitempty"`
+	// An applied table, "id" or "id@revision"; empty takes the one in force, and the
+	// built-in example if there is none.
+	Table         string `protobuf:"bytes,5,opt,name=table,proto3" json:"table,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -402,6 +405,13 @@ func (x *RewardReportRequest) GetAsk() bool {
 	return false
 }
 
+func (x *RewardReportRequest) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
 type RewardReportResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The table's id and digest.
@@ -413,8 +423,10 @@ type RewardReportResponse struct {
 	Currency string `protobuf:"bytes,4,opt,name=currency,proto3" json:"currency,omitempty"`
 	Why      string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
 	// The highest score of its case, 0 to 10; below 0 if nobody scored it.
-	Score         float64 `protobuf:"fixed64,6,opt,name=score,proto3" json:"score,omitempty"`
-	Recorded      bool    `protobuf:"varint,7,opt,name=recorded,proto3" json:"recorded,omitempty"`
+	Score    float64 `protobuf:"fixed64,6,opt,name=score,proto3" json:"score,omitempty"`
+	Recorded bool    `protobuf:"varint,7,opt,name=recorded,proto3" json:"recorded,omitempty"`
+	// Of the applied table; 0 if it was none.
+	Revision      int64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -498,6 +510,374 @@ func (x *RewardReportResponse) GetRecorded() bool {
 	return false
 }
 
+func (x *RewardReportResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// RewardTable is one revision of a table of rewards.
+type RewardTable struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Id       string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Revision int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The table as it was given.
+	Json string `protobuf:"bytes,3,opt,name=json,proto3" json:"json,omitempty"`
+	// Its id and digest, as facts name it.
+	Name          string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	MadeUs        int64  `protobuf:"varint,5,opt,name=made_us,json=madeUs,proto3" json:"made_us,omitempty"`
+	Actor         string `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	InForce       bool   `protobuf:"varint,7,opt,name=in_force,json=inForce,proto3" json:"in_force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewardTable) Reset() {
+	*x = RewardTable{}
+	mi := &file_headgate_v1_intake_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewardTable) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewardTable) ProtoMessage() {}
+
+func (x *RewardTable) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_intake_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewardTable.ProtoReflect.Descriptor instead.
+func (*RewardTable) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RewardTable) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RewardTable) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RewardTable) GetJson() string {
+	if x != nil {
+		return x.Json
+	}
+	return ""
+}
+
+func (x *RewardTable) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RewardTable) GetMadeUs() int64 {
+	if x != nil {
+		return x.MadeUs
+	}
+	return 0
+}
+
+func (x *RewardTable) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *RewardTable) GetInForce() bool {
+	if x != nil {
+		return x.InForce
+	}
+	return false
+}
+
+type ApplyRewardTableRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Json          string                 `protobuf:"bytes,1,opt,name=json,proto3" json:"json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyRewardTableRequest) Reset() {
+	*x = ApplyRewardTableRequest{}
+	mi := &file_headgate_v1_intake_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyRewardTableRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyRewardTableRequest) ProtoMessage() {}
+
+func (x *ApplyRewardTableRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_intake_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyRewardTableRequest.ProtoReflect.Descriptor instead.
+func (*ApplyRewardTableRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ApplyRewardTableRequest) GetJson() string {
+	if x != nil {
+		return x.Json
+	}
+	return ""
+}
+
+type ApplyRewardTableResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Table *RewardTable           `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	// False if it was in force already.
+	Changed       bool `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyRewardTableResponse) Reset() {
+	*x = ApplyRewardTableResponse{}
+	mi := &file_headgate_v1_intake_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyRewardTableResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyRewardTableResponse) ProtoMessage() {}
+
+func (x *ApplyRewardTableResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_intake_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyRewardTableResponse.ProtoReflect.Descriptor instead.
+func (*ApplyRewardTableResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ApplyRewardTableResponse) GetTable() *RewardTable {
+	if x != nil {
+		return x.Table
+	}
+	return nil
+}
+
+func (x *ApplyRewardTableResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+type GetRewardTableRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "id" or "id@revision"; empty is the one in force.
+	Table         string `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRewardTableRequest) Reset() {
+	*x = GetRewardTableRequest{}
+	mi := &file_headgate_v1_intake_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRewardTableRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRewardTableRequest) ProtoMessage() {}
+
+func (x *GetRewardTableRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_intake_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRewardTableRequest.ProtoReflect.Descriptor instead.
+func (*GetRewardTableRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetRewardTableRequest) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+type GetRewardTableResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Table         *RewardTable           `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRewardTableResponse) Reset() {
+	*x = GetRewardTableResponse{}
+	mi := &file_headgate_v1_intake_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRewardTableResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRewardTableResponse) ProtoMessage() {}
+
+func (x *GetRewardTableResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_intake_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRewardTableResponse.ProtoReflect.Descriptor instead.
+func (*GetRewardTableResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GetRewardTableResponse) GetTable() *RewardTable {
+	if x != nil {
+		return x.Table
+	}
+	return nil
+}
+
+type ListRewardTablesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRewardTablesRequest) Reset() {
+	*x = ListRewardTablesRequest{}
+	mi := &file_headgate_v1_intake_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRewardTablesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRewardTablesRequest) ProtoMessage() {}
+
+func (x *ListRewardTablesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_intake_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRewardTablesRequest.ProtoReflect.Descriptor instead.
+func (*ListRewardTablesRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{12}
+}
+
+type ListRewardTablesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tables        []*RewardTable         `protobuf:"bytes,1,rep,name=tables,proto3" json:"tables,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRewardTablesResponse) Reset() {
+	*x = ListRewardTablesResponse{}
+	mi := &file_headgate_v1_intake_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRewardTablesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRewardTablesResponse) ProtoMessage() {}
+
+func (x *ListRewardTablesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_intake_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRewardTablesResponse.ProtoReflect.Descriptor instead.
+func (*ListRewardTablesResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListRewardTablesResponse) GetTables() []*RewardTable {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
 // Roster is who is on duty when.
 type Roster struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -516,7 +896,7 @@ type Roster struct {
 
 func (x *Roster) Reset() {
 	*x = Roster{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[7]
+	mi := &file_headgate_v1_intake_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +908,7 @@ func (x *Roster) String() string {
 func (*Roster) ProtoMessage() {}
 
 func (x *Roster) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[7]
+	mi := &file_headgate_v1_intake_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +921,7 @@ func (x *Roster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Roster.ProtoReflect.Descriptor instead.
 func (*Roster) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{7}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Roster) GetRevision() int64 {
@@ -594,7 +974,7 @@ type GetRosterRequest struct {
 
 func (x *GetRosterRequest) Reset() {
 	*x = GetRosterRequest{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[8]
+	mi := &file_headgate_v1_intake_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +986,7 @@ func (x *GetRosterRequest) String() string {
 func (*GetRosterRequest) ProtoMessage() {}
 
 func (x *GetRosterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[8]
+	mi := &file_headgate_v1_intake_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +999,7 @@ func (x *GetRosterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRosterRequest.ProtoReflect.Descriptor instead.
 func (*GetRosterRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{8}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{15}
 }
 
 type GetRosterResponse struct {
@@ -631,7 +1011,7 @@ type GetRosterResponse struct {
 
 func (x *GetRosterResponse) Reset() {
 	*x = GetRosterResponse{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[9]
+	mi := &file_headgate_v1_intake_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -643,7 +1023,7 @@ func (x *GetRosterResponse) String() string {
 func (*GetRosterResponse) ProtoMessage() {}
 
 func (x *GetRosterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[9]
+	mi := &file_headgate_v1_intake_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -656,7 +1036,7 @@ func (x *GetRosterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRosterResponse.ProtoReflect.Descriptor instead.
 func (*GetRosterResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{9}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetRosterResponse) GetRoster() *Roster {
@@ -677,7 +1057,7 @@ type SetRosterRequest struct {
 
 func (x *SetRosterRequest) Reset() {
 	*x = SetRosterRequest{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[10]
+	mi := &file_headgate_v1_intake_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +1069,7 @@ func (x *SetRosterRequest) String() string {
 func (*SetRosterRequest) ProtoMessage() {}
 
 func (x *SetRosterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[10]
+	mi := &file_headgate_v1_intake_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +1082,7 @@ func (x *SetRosterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRosterRequest.ProtoReflect.Descriptor instead.
 func (*SetRosterRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{10}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SetRosterRequest) GetRosterJson() string {
@@ -731,7 +1111,7 @@ type HookSecret struct {
 
 func (x *HookSecret) Reset() {
 	*x = HookSecret{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[11]
+	mi := &file_headgate_v1_intake_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +1123,7 @@ func (x *HookSecret) String() string {
 func (*HookSecret) ProtoMessage() {}
 
 func (x *HookSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[11]
+	mi := &file_headgate_v1_intake_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +1136,7 @@ func (x *HookSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HookSecret.ProtoReflect.Descriptor instead.
 func (*HookSecret) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{11}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HookSecret) GetUrl() string {
@@ -784,7 +1164,7 @@ type SetRosterResponse struct {
 
 func (x *SetRosterResponse) Reset() {
 	*x = SetRosterResponse{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[12]
+	mi := &file_headgate_v1_intake_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +1176,7 @@ func (x *SetRosterResponse) String() string {
 func (*SetRosterResponse) ProtoMessage() {}
 
 func (x *SetRosterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[12]
+	mi := &file_headgate_v1_intake_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +1189,7 @@ func (x *SetRosterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRosterResponse.ProtoReflect.Descriptor instead.
 func (*SetRosterResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{12}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SetRosterResponse) GetRoster() *Roster {
@@ -845,7 +1225,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[13]
+	mi := &file_headgate_v1_intake_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +1237,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[13]
+	mi := &file_headgate_v1_intake_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +1250,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{13}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Call) GetSubject() string {
@@ -923,7 +1303,7 @@ type ListCallsRequest struct {
 
 func (x *ListCallsRequest) Reset() {
 	*x = ListCallsRequest{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[14]
+	mi := &file_headgate_v1_intake_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1315,7 @@ func (x *ListCallsRequest) String() string {
 func (*ListCallsRequest) ProtoMessage() {}
 
 func (x *ListCallsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[14]
+	mi := &file_headgate_v1_intake_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1328,7 @@ func (x *ListCallsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallsRequest.ProtoReflect.Descriptor instead.
 func (*ListCallsRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{14}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{21}
 }
 
 type ListCallsResponse struct {
@@ -960,7 +1340,7 @@ type ListCallsResponse struct {
 
 func (x *ListCallsResponse) Reset() {
 	*x = ListCallsResponse{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[15]
+	mi := &file_headgate_v1_intake_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1352,7 @@ func (x *ListCallsResponse) String() string {
 func (*ListCallsResponse) ProtoMessage() {}
 
 func (x *ListCallsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[15]
+	mi := &file_headgate_v1_intake_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1365,7 @@ func (x *ListCallsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallsResponse.ProtoReflect.Descriptor instead.
 func (*ListCallsResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{15}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListCallsResponse) GetCalls() []*Call {
@@ -1005,7 +1385,7 @@ type AnswerCallRequest struct {
 
 func (x *AnswerCallRequest) Reset() {
 	*x = AnswerCallRequest{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[16]
+	mi := &file_headgate_v1_intake_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1397,7 @@ func (x *AnswerCallRequest) String() string {
 func (*AnswerCallRequest) ProtoMessage() {}
 
 func (x *AnswerCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[16]
+	mi := &file_headgate_v1_intake_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1410,7 @@ func (x *AnswerCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerCallRequest.ProtoReflect.Descriptor instead.
 func (*AnswerCallRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{16}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AnswerCallRequest) GetSubject() string {
@@ -1048,7 +1428,7 @@ type AnswerCallResponse struct {
 
 func (x *AnswerCallResponse) Reset() {
 	*x = AnswerCallResponse{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[17]
+	mi := &file_headgate_v1_intake_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1440,7 @@ func (x *AnswerCallResponse) String() string {
 func (*AnswerCallResponse) ProtoMessage() {}
 
 func (x *AnswerCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[17]
+	mi := &file_headgate_v1_intake_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1453,7 @@ func (x *AnswerCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerCallResponse.ProtoReflect.Descriptor instead.
 func (*AnswerCallResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{17}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{24}
 }
 
 type ListCallAttemptsRequest struct {
@@ -1086,7 +1466,7 @@ type ListCallAttemptsRequest struct {
 
 func (x *ListCallAttemptsRequest) Reset() {
 	*x = ListCallAttemptsRequest{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[18]
+	mi := &file_headgate_v1_intake_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1478,7 @@ func (x *ListCallAttemptsRequest) String() string {
 func (*ListCallAttemptsRequest) ProtoMessage() {}
 
 func (x *ListCallAttemptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[18]
+	mi := &file_headgate_v1_intake_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1491,7 @@ func (x *ListCallAttemptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallAttemptsRequest.ProtoReflect.Descriptor instead.
 func (*ListCallAttemptsRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{18}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListCallAttemptsRequest) GetSubject() string {
@@ -1145,7 +1525,7 @@ type CallAttempt struct {
 
 func (x *CallAttempt) Reset() {
 	*x = CallAttempt{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[19]
+	mi := &file_headgate_v1_intake_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1537,7 @@ func (x *CallAttempt) String() string {
 func (*CallAttempt) ProtoMessage() {}
 
 func (x *CallAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[19]
+	mi := &file_headgate_v1_intake_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1550,7 @@ func (x *CallAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallAttempt.ProtoReflect.Descriptor instead.
 func (*CallAttempt) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{19}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CallAttempt) GetTo() string {
@@ -1245,7 +1625,7 @@ type ListCallAttemptsResponse struct {
 
 func (x *ListCallAttemptsResponse) Reset() {
 	*x = ListCallAttemptsResponse{}
-	mi := &file_headgate_v1_intake_proto_msgTypes[20]
+	mi := &file_headgate_v1_intake_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1257,7 +1637,7 @@ func (x *ListCallAttemptsResponse) String() string {
 func (*ListCallAttemptsResponse) ProtoMessage() {}
 
 func (x *ListCallAttemptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_intake_proto_msgTypes[20]
+	mi := &file_headgate_v1_intake_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1270,7 +1650,7 @@ func (x *ListCallAttemptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallAttemptsResponse.ProtoReflect.Descriptor instead.
 func (*ListCallAttemptsResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{20}
+	return file_headgate_v1_intake_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListCallAttemptsResponse) GetAttempts() []*CallAttempt {
@@ -1307,13 +1687,14 @@ const file_headgate_v1_intake_proto_rawDesc = "" +
 	"\x15GetReportFileResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x18\n" +
-	"\acontent\x18\x03 \x01(\fR\acontent\"t\n" +
+	"\acontent\x18\x03 \x01(\fR\acontent\"\x8a\x01\n" +
 	"\x13RewardReportRequest\x12\x16\n" +
 	"\x06report\x18\x01 \x01(\tR\x06report\x12\x1d\n" +
 	"\n" +
 	"table_json\x18\x02 \x01(\tR\ttableJson\x12\x14\n" +
 	"\x05proof\x18\x03 \x01(\bR\x05proof\x12\x10\n" +
-	"\x03ask\x18\x04 \x01(\bR\x03ask\"\xb6\x01\n" +
+	"\x03ask\x18\x04 \x01(\bR\x03ask\x12\x14\n" +
+	"\x05table\x18\x05 \x01(\tR\x05table\"\xd2\x01\n" +
 	"\x14RewardReportResponse\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12\x10\n" +
 	"\x03row\x18\x02 \x01(\tR\x03row\x12\x16\n" +
@@ -1321,7 +1702,28 @@ const file_headgate_v1_intake_proto_rawDesc = "" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x12\x10\n" +
 	"\x03why\x18\x05 \x01(\tR\x03why\x12\x14\n" +
 	"\x05score\x18\x06 \x01(\x01R\x05score\x12\x1a\n" +
-	"\brecorded\x18\a \x01(\bR\brecorded\"\xab\x01\n" +
+	"\brecorded\x18\a \x01(\bR\brecorded\x12\x1a\n" +
+	"\brevision\x18\b \x01(\x03R\brevision\"\xab\x01\n" +
+	"\vRewardTable\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x12\n" +
+	"\x04json\x18\x03 \x01(\tR\x04json\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x17\n" +
+	"\amade_us\x18\x05 \x01(\x03R\x06madeUs\x12\x14\n" +
+	"\x05actor\x18\x06 \x01(\tR\x05actor\x12\x19\n" +
+	"\bin_force\x18\a \x01(\bR\ainForce\"-\n" +
+	"\x17ApplyRewardTableRequest\x12\x12\n" +
+	"\x04json\x18\x01 \x01(\tR\x04json\"d\n" +
+	"\x18ApplyRewardTableResponse\x12.\n" +
+	"\x05table\x18\x01 \x01(\v2\x18.headgate.v1.RewardTableR\x05table\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\"-\n" +
+	"\x15GetRewardTableRequest\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\"H\n" +
+	"\x16GetRewardTableResponse\x12.\n" +
+	"\x05table\x18\x01 \x01(\v2\x18.headgate.v1.RewardTableR\x05table\"\x19\n" +
+	"\x17ListRewardTablesRequest\"L\n" +
+	"\x18ListRewardTablesResponse\x120\n" +
+	"\x06tables\x18\x01 \x03(\v2\x18.headgate.v1.RewardTableR\x06tables\"\xab\x01\n" +
 	"\x06Roster\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x17\n" +
 	"\amade_us\x18\x02 \x01(\x03R\x06madeUs\x12\x14\n" +
@@ -1371,11 +1773,14 @@ const file_headgate_v1_intake_proto_rawDesc = "" +
 	"\x06detail\x18\b \x01(\tR\x06detail\x12\x17\n" +
 	"\anext_us\x18\t \x01(\x03R\x06nextUs\"P\n" +
 	"\x18ListCallAttemptsResponse\x124\n" +
-	"\battempts\x18\x01 \x03(\v2\x18.headgate.v1.CallAttemptR\battempts2\xa8\x05\n" +
+	"\battempts\x18\x01 \x03(\v2\x18.headgate.v1.CallAttemptR\battempts2\xc5\a\n" +
 	"\rIntakeService\x12V\n" +
 	"\rImportReports\x12!.headgate.v1.ImportReportsRequest\x1a\".headgate.v1.ImportReportsResponse\x12V\n" +
 	"\rGetReportFile\x12!.headgate.v1.GetReportFileRequest\x1a\".headgate.v1.GetReportFileResponse\x12S\n" +
-	"\fRewardReport\x12 .headgate.v1.RewardReportRequest\x1a!.headgate.v1.RewardReportResponse\x12J\n" +
+	"\fRewardReport\x12 .headgate.v1.RewardReportRequest\x1a!.headgate.v1.RewardReportResponse\x12_\n" +
+	"\x10ApplyRewardTable\x12$.headgate.v1.ApplyRewardTableRequest\x1a%.headgate.v1.ApplyRewardTableResponse\x12Y\n" +
+	"\x0eGetRewardTable\x12\".headgate.v1.GetRewardTableRequest\x1a#.headgate.v1.GetRewardTableResponse\x12_\n" +
+	"\x10ListRewardTables\x12$.headgate.v1.ListRewardTablesRequest\x1a%.headgate.v1.ListRewardTablesResponse\x12J\n" +
 	"\tGetRoster\x12\x1d.headgate.v1.GetRosterRequest\x1a\x1e.headgate.v1.GetRosterResponse\x12J\n" +
 	"\tSetRoster\x12\x1d.headgate.v1.SetRosterRequest\x1a\x1e.headgate.v1.SetRosterResponse\x12J\n" +
 	"\tListCalls\x12\x1d.headgate.v1.ListCallsRequest\x1a\x1e.headgate.v1.ListCallsResponse\x12_\n" +
@@ -1395,7 +1800,7 @@ func file_headgate_v1_intake_proto_rawDescGZIP() []byte {
 	return file_headgate_v1_intake_proto_rawDescData
 }
 
-var file_headgate_v1_intake_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_headgate_v1_intake_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_headgate_v1_intake_proto_goTypes = []any{
 	(*ImportReportsRequest)(nil),     // 0: headgate.v1.ImportReportsRequest
 	(*ImportedReport)(nil),           // 1: headgate.v1.ImportedReport
@@ -1404,51 +1809,67 @@ var file_headgate_v1_intake_proto_goTypes = []any{
 	(*GetReportFileResponse)(nil),    // 4: headgate.v1.GetReportFileResponse
 	(*RewardReportRequest)(nil),      // 5: headgate.v1.RewardReportRequest
 	(*RewardReportResponse)(nil),     // 6: headgate.v1.RewardReportResponse
-	(*Roster)(nil),                   // 7: headgate.v1.Roster
-	(*GetRosterRequest)(nil),         // 8: headgate.v1.GetRosterRequest
-	(*GetRosterResponse)(nil),        // 9: headgate.v1.GetRosterResponse
-	(*SetRosterRequest)(nil),         // 10: headgate.v1.SetRosterRequest
-	(*HookSecret)(nil),               // 11: headgate.v1.HookSecret
-	(*SetRosterResponse)(nil),        // 12: headgate.v1.SetRosterResponse
-	(*Call)(nil),                     // 13: headgate.v1.Call
-	(*ListCallsRequest)(nil),         // 14: headgate.v1.ListCallsRequest
-	(*ListCallsResponse)(nil),        // 15: headgate.v1.ListCallsResponse
-	(*AnswerCallRequest)(nil),        // 16: headgate.v1.AnswerCallRequest
-	(*AnswerCallResponse)(nil),       // 17: headgate.v1.AnswerCallResponse
-	(*ListCallAttemptsRequest)(nil),  // 18: headgate.v1.ListCallAttemptsRequest
-	(*CallAttempt)(nil),              // 19: headgate.v1.CallAttempt
-	(*ListCallAttemptsResponse)(nil), // 20: headgate.v1.ListCallAttemptsResponse
-	nil,                              // 21: headgate.v1.ImportReportsResponse.PassedEntry
+	(*RewardTable)(nil),              // 7: headgate.v1.RewardTable
+	(*ApplyRewardTableRequest)(nil),  // 8: headgate.v1.ApplyRewardTableRequest
+	(*ApplyRewardTableResponse)(nil), // 9: headgate.v1.ApplyRewardTableResponse
+	(*GetRewardTableRequest)(nil),    // 10: headgate.v1.GetRewardTableRequest
+	(*GetRewardTableResponse)(nil),   // 11: headgate.v1.GetRewardTableResponse
+	(*ListRewardTablesRequest)(nil),  // 12: headgate.v1.ListRewardTablesRequest
+	(*ListRewardTablesResponse)(nil), // 13: headgate.v1.ListRewardTablesResponse
+	(*Roster)(nil),                   // 14: headgate.v1.Roster
+	(*GetRosterRequest)(nil),         // 15: headgate.v1.GetRosterRequest
+	(*GetRosterResponse)(nil),        // 16: headgate.v1.GetRosterResponse
+	(*SetRosterRequest)(nil),         // 17: headgate.v1.SetRosterRequest
+	(*HookSecret)(nil),               // 18: headgate.v1.HookSecret
+	(*SetRosterResponse)(nil),        // 19: headgate.v1.SetRosterResponse
+	(*Call)(nil),                     // 20: headgate.v1.Call
+	(*ListCallsRequest)(nil),         // 21: headgate.v1.ListCallsRequest
+	(*ListCallsResponse)(nil),        // 22: headgate.v1.ListCallsResponse
+	(*AnswerCallRequest)(nil),        // 23: headgate.v1.AnswerCallRequest
+	(*AnswerCallResponse)(nil),       // 24: headgate.v1.AnswerCallResponse
+	(*ListCallAttemptsRequest)(nil),  // 25: headgate.v1.ListCallAttemptsRequest
+	(*CallAttempt)(nil),              // 26: headgate.v1.CallAttempt
+	(*ListCallAttemptsResponse)(nil), // 27: headgate.v1.ListCallAttemptsResponse
+	nil,                              // 28: headgate.v1.ImportReportsResponse.PassedEntry
 }
 var file_headgate_v1_intake_proto_depIdxs = []int32{
 	1,  // 0: headgate.v1.ImportReportsResponse.reports:type_name -> headgate.v1.ImportedReport
-	21, // 1: headgate.v1.ImportReportsResponse.passed:type_name -> headgate.v1.ImportReportsResponse.PassedEntry
-	7,  // 2: headgate.v1.GetRosterResponse.roster:type_name -> headgate.v1.Roster
-	7,  // 3: headgate.v1.SetRosterResponse.roster:type_name -> headgate.v1.Roster
-	11, // 4: headgate.v1.SetRosterResponse.secrets:type_name -> headgate.v1.HookSecret
-	13, // 5: headgate.v1.ListCallsResponse.calls:type_name -> headgate.v1.Call
-	19, // 6: headgate.v1.ListCallAttemptsResponse.attempts:type_name -> headgate.v1.CallAttempt
-	0,  // 7: headgate.v1.IntakeService.ImportReports:input_type -> headgate.v1.ImportReportsRequest
-	3,  // 8: headgate.v1.IntakeService.GetReportFile:input_type -> headgate.v1.GetReportFileRequest
-	5,  // 9: headgate.v1.IntakeService.RewardReport:input_type -> headgate.v1.RewardReportRequest
-	8,  // 10: headgate.v1.IntakeService.GetRoster:input_type -> headgate.v1.GetRosterRequest
-	10, // 11: headgate.v1.IntakeService.SetRoster:input_type -> headgate.v1.SetRosterRequest
-	14, // 12: headgate.v1.IntakeService.ListCalls:input_type -> headgate.v1.ListCallsRequest
-	18, // 13: headgate.v1.IntakeService.ListCallAttempts:input_type -> headgate.v1.ListCallAttemptsRequest
-	16, // 14: headgate.v1.IntakeService.AnswerCall:input_type -> headgate.v1.AnswerCallRequest
-	2,  // 15: headgate.v1.IntakeService.ImportReports:output_type -> headgate.v1.ImportReportsResponse
-	4,  // 16: headgate.v1.IntakeService.GetReportFile:output_type -> headgate.v1.GetReportFileResponse
-	6,  // 17: headgate.v1.IntakeService.RewardReport:output_type -> headgate.v1.RewardReportResponse
-	9,  // 18: headgate.v1.IntakeService.GetRoster:output_type -> headgate.v1.GetRosterResponse
-	12, // 19: headgate.v1.IntakeService.SetRoster:output_type -> headgate.v1.SetRosterResponse
-	15, // 20: headgate.v1.IntakeService.ListCalls:output_type -> headgate.v1.ListCallsResponse
-	20, // 21: headgate.v1.IntakeService.ListCallAttempts:output_type -> headgate.v1.ListCallAttemptsResponse
-	17, // 22: headgate.v1.IntakeService.AnswerCall:output_type -> headgate.v1.AnswerCallResponse
-	15, // [15:23] is the sub-list for method output_type
-	7,  // [7:15] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	28, // 1: headgate.v1.ImportReportsResponse.passed:type_name -> headgate.v1.ImportReportsResponse.PassedEntry
+	7,  // 2: headgate.v1.ApplyRewardTableResponse.table:type_name -> headgate.v1.RewardTable
+	7,  // 3: headgate.v1.GetRewardTableResponse.table:type_name -> headgate.v1.RewardTable
+	7,  // 4: headgate.v1.ListRewardTablesResponse.tables:type_name -> headgate.v1.RewardTable
+	14, // 5: headgate.v1.GetRosterResponse.roster:type_name -> headgate.v1.Roster
+	14, // 6: headgate.v1.SetRosterResponse.roster:type_name -> headgate.v1.Roster
+	18, // 7: headgate.v1.SetRosterResponse.secrets:type_name -> headgate.v1.HookSecret
+	20, // 8: headgate.v1.ListCallsResponse.calls:type_name -> headgate.v1.Call
+	26, // 9: headgate.v1.ListCallAttemptsResponse.attempts:type_name -> headgate.v1.CallAttempt
+	0,  // 10: headgate.v1.IntakeService.ImportReports:input_type -> headgate.v1.ImportReportsRequest
+	3,  // 11: headgate.v1.IntakeService.GetReportFile:input_type -> headgate.v1.GetReportFileRequest
+	5,  // 12: headgate.v1.IntakeService.RewardReport:input_type -> headgate.v1.RewardReportRequest
+	8,  // 13: headgate.v1.IntakeService.ApplyRewardTable:input_type -> headgate.v1.ApplyRewardTableRequest
+	10, // 14: headgate.v1.IntakeService.GetRewardTable:input_type -> headgate.v1.GetRewardTableRequest
+	12, // 15: headgate.v1.IntakeService.ListRewardTables:input_type -> headgate.v1.ListRewardTablesRequest
+	15, // 16: headgate.v1.IntakeService.GetRoster:input_type -> headgate.v1.GetRosterRequest
+	17, // 17: headgate.v1.IntakeService.SetRoster:input_type -> headgate.v1.SetRosterRequest
+	21, // 18: headgate.v1.IntakeService.ListCalls:input_type -> headgate.v1.ListCallsRequest
+	25, // 19: headgate.v1.IntakeService.ListCallAttempts:input_type -> headgate.v1.ListCallAttemptsRequest
+	23, // 20: headgate.v1.IntakeService.AnswerCall:input_type -> headgate.v1.AnswerCallRequest
+	2,  // 21: headgate.v1.IntakeService.ImportReports:output_type -> headgate.v1.ImportReportsResponse
+	4,  // 22: headgate.v1.IntakeService.GetReportFile:output_type -> headgate.v1.GetReportFileResponse
+	6,  // 23: headgate.v1.IntakeService.RewardReport:output_type -> headgate.v1.RewardReportResponse
+	9,  // 24: headgate.v1.IntakeService.ApplyRewardTable:output_type -> headgate.v1.ApplyRewardTableResponse
+	11, // 25: headgate.v1.IntakeService.GetRewardTable:output_type -> headgate.v1.GetRewardTableResponse
+	13, // 26: headgate.v1.IntakeService.ListRewardTables:output_type -> headgate.v1.ListRewardTablesResponse
+	16, // 27: headgate.v1.IntakeService.GetRoster:output_type -> headgate.v1.GetRosterResponse
+	19, // 28: headgate.v1.IntakeService.SetRoster:output_type -> headgate.v1.SetRosterResponse
+	22, // 29: headgate.v1.IntakeService.ListCalls:output_type -> headgate.v1.ListCallsResponse
+	27, // 30: headgate.v1.IntakeService.ListCallAttempts:output_type -> headgate.v1.ListCallAttemptsResponse
+	24, // 31: headgate.v1.IntakeService.AnswerCall:output_type -> headgate.v1.AnswerCallResponse
+	21, // [21:32] is the sub-list for method output_type
+	10, // [10:21] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_intake_proto_init() }
@@ -1462,7 +1883,7 @@ func file_headgate_v1_intake_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_intake_proto_rawDesc), len(file_headgate_v1_intake_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

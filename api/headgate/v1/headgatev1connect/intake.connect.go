@@ -42,6 +42,15 @@ const (
 	// IntakeServiceRewardReportProcedure is the fully-qualified name of the IntakeService's
 	// RewardReport RPC.
 	IntakeServiceRewardReportProcedure = "/headgate.v1.IntakeService/RewardReport"
+	// IntakeServiceApplyRewardTableProcedure is the fully-qualified name of the IntakeService's
+	// ApplyRewardTable RPC.
+	IntakeServiceApplyRewardTableProcedure = "/headgate.v1.IntakeService/ApplyRewardTable"
+	// IntakeServiceGetRewardTableProcedure is the fully-qualified name of the IntakeService's
+	// GetRewardTable RPC.
+	IntakeServiceGetRewardTableProcedure = "/headgate.v1.IntakeService/GetRewardTable"
+	// IntakeServiceListRewardTablesProcedure is the fully-qualified name of the IntakeService's
+	// ListRewardTables RPC.
+	IntakeServiceListRewardTablesProcedure = "/headgate.v1.IntakeService/ListRewardTables"
 	// IntakeServiceGetRosterProcedure is the fully-qualified name of the IntakeService's GetRoster RPC.
 	IntakeServiceGetRosterProcedure = "/headgate.v1.IntakeService/GetRoster"
 	// IntakeServiceSetRosterProcedure is the fully-qualified name of the IntakeService's SetRoster RPC.
@@ -67,6 +76,13 @@ type IntakeServiceClient interface {
 	// RewardReport decides by a table what a report is worth, and records it unless
 	// it is only asked.
 	RewardReport(context.Context, *connect.Request[v1.RewardReportRequest]) (*connect.Response[v1.RewardReportResponse], error)
+	// ApplyRewardTable puts a table of rewards in force, as the next revision of its
+	// id. A triager may.
+	ApplyRewardTable(context.Context, *connect.Request[v1.ApplyRewardTableRequest]) (*connect.Response[v1.ApplyRewardTableResponse], error)
+	// GetRewardTable shows a table of rewards that is in force, or was.
+	GetRewardTable(context.Context, *connect.Request[v1.GetRewardTableRequest]) (*connect.Response[v1.GetRewardTableResponse], error)
+	// ListRewardTables lists all revisions, the last applied first.
+	ListRewardTables(context.Context, *connect.Request[v1.ListRewardTablesRequest]) (*connect.Response[v1.ListRewardTablesResponse], error)
 	// GetRoster shows who is on duty.
 	GetRoster(context.Context, *connect.Request[v1.GetRosterRequest]) (*connect.Response[v1.GetRosterResponse], error)
 	// SetRoster puts a roster in force. A triager may.
@@ -110,6 +126,24 @@ func NewIntakeServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(intakeServiceMethods.ByName("RewardReport")),
 			connect.WithClientOptions(opts...),
 		),
+		applyRewardTable: connect.NewClient[v1.ApplyRewardTableRequest, v1.ApplyRewardTableResponse](
+			httpClient,
+			baseURL+IntakeServiceApplyRewardTableProcedure,
+			connect.WithSchema(intakeServiceMethods.ByName("ApplyRewardTable")),
+			connect.WithClientOptions(opts...),
+		),
+		getRewardTable: connect.NewClient[v1.GetRewardTableRequest, v1.GetRewardTableResponse](
+			httpClient,
+			baseURL+IntakeServiceGetRewardTableProcedure,
+			connect.WithSchema(intakeServiceMethods.ByName("GetRewardTable")),
+			connect.WithClientOptions(opts...),
+		),
+		listRewardTables: connect.NewClient[v1.ListRewardTablesRequest, v1.ListRewardTablesResponse](
+			httpClient,
+			baseURL+IntakeServiceListRewardTablesProcedure,
+			connect.WithSchema(intakeServiceMethods.ByName("ListRewardTables")),
+			connect.WithClientOptions(opts...),
+		),
 		getRoster: connect.NewClient[v1.GetRosterRequest, v1.GetRosterResponse](
 			httpClient,
 			baseURL+IntakeServiceGetRosterProcedure,
@@ -148,6 +182,9 @@ type intakeServiceClient struct {
 	importReports    *connect.Client[v1.ImportReportsRequest, v1.ImportReportsResponse]
 	getReportFile    *connect.Client[v1.GetReportFileRequest, v1.GetReportFileResponse]
 	rewardReport     *connect.Client[v1.RewardReportRequest, v1.RewardReportResponse]
+	applyRewardTable *connect.Client[v1.ApplyRewardTableRequest, v1.ApplyRewardTableResponse]
+	getRewardTable   *connect.Client[v1.GetRewardTableRequest, v1.GetRewardTableResponse]
+	listRewardTables *connect.Client[v1.ListRewardTablesRequest, v1.ListRewardTablesResponse]
 	getRoster        *connect.Client[v1.GetRosterRequest, v1.GetRosterResponse]
 	setRoster        *connect.Client[v1.SetRosterRequest, v1.SetRosterResponse]
 	listCalls        *connect.Client[v1.ListCallsRequest, v1.ListCallsResponse]
@@ -168,6 +205,21 @@ func (c *intakeServiceClient) GetReportFile(ctx context.Context, req *connect.Re
 // RewardReport calls headgate.v1.IntakeService.RewardReport.
 func (c *intakeServiceClient) RewardReport(ctx context.Context, req *connect.Request[v1.RewardReportRequest]) (*connect.Response[v1.RewardReportResponse], error) {
 	return c.rewardReport.CallUnary(ctx, req)
+}
+
+// ApplyRewardTable calls headgate.v1.IntakeService.ApplyRewardTable.
+func (c *intakeServiceClient) ApplyRewardTable(ctx context.Context, req *connect.Request[v1.ApplyRewardTableRequest]) (*connect.Response[v1.ApplyRewardTableResponse], error) {
+	return c.applyRewardTable.CallUnary(ctx, req)
+}
+
+// GetRewardTable calls headgate.v1.IntakeService.GetRewardTable.
+func (c *intakeServiceClient) GetRewardTable(ctx context.Context, req *connect.Request[v1.GetRewardTableRequest]) (*connect.Response[v1.GetRewardTableResponse], error) {
+	return c.getRewardTable.CallUnary(ctx, req)
+}
+
+// ListRewardTables calls headgate.v1.IntakeService.ListRewardTables.
+func (c *intakeServiceClient) ListRewardTables(ctx context.Context, req *connect.Request[v1.ListRewardTablesRequest]) (*connect.Response[v1.ListRewardTablesResponse], error) {
+	return c.listRewardTables.CallUnary(ctx, req)
 }
 
 // GetRoster calls headgate.v1.IntakeService.GetRoster.
@@ -206,6 +258,13 @@ type IntakeServiceHandler interface {
 	// RewardReport decides by a table what a report is worth, and records it unless
 	// it is only asked.
 	RewardReport(context.Context, *connect.Request[v1.RewardReportRequest]) (*connect.Response[v1.RewardReportResponse], error)
+	// ApplyRewardTable puts a table of rewards in force, as the next revision of its
+	// id. A triager may.
+	ApplyRewardTable(context.Context, *connect.Request[v1.ApplyRewardTableRequest]) (*connect.Response[v1.ApplyRewardTableResponse], error)
+	// GetRewardTable shows a table of rewards that is in force, or was.
+	GetRewardTable(context.Context, *connect.Request[v1.GetRewardTableRequest]) (*connect.Response[v1.GetRewardTableResponse], error)
+	// ListRewardTables lists all revisions, the last applied first.
+	ListRewardTables(context.Context, *connect.Request[v1.ListRewardTablesRequest]) (*connect.Response[v1.ListRewardTablesResponse], error)
 	// GetRoster shows who is on duty.
 	GetRoster(context.Context, *connect.Request[v1.GetRosterRequest]) (*connect.Response[v1.GetRosterResponse], error)
 	// SetRoster puts a roster in force. A triager may.
@@ -243,6 +302,24 @@ func NewIntakeServiceHandler(svc IntakeServiceHandler, opts ...connect.HandlerOp
 		IntakeServiceRewardReportProcedure,
 		svc.RewardReport,
 		connect.WithSchema(intakeServiceMethods.ByName("RewardReport")),
+		connect.WithHandlerOptions(opts...),
+	)
+	intakeServiceApplyRewardTableHandler := connect.NewUnaryHandler(
+		IntakeServiceApplyRewardTableProcedure,
+		svc.ApplyRewardTable,
+		connect.WithSchema(intakeServiceMethods.ByName("ApplyRewardTable")),
+		connect.WithHandlerOptions(opts...),
+	)
+	intakeServiceGetRewardTableHandler := connect.NewUnaryHandler(
+		IntakeServiceGetRewardTableProcedure,
+		svc.GetRewardTable,
+		connect.WithSchema(intakeServiceMethods.ByName("GetRewardTable")),
+		connect.WithHandlerOptions(opts...),
+	)
+	intakeServiceListRewardTablesHandler := connect.NewUnaryHandler(
+		IntakeServiceListRewardTablesProcedure,
+		svc.ListRewardTables,
+		connect.WithSchema(intakeServiceMethods.ByName("ListRewardTables")),
 		connect.WithHandlerOptions(opts...),
 	)
 	intakeServiceGetRosterHandler := connect.NewUnaryHandler(
@@ -283,6 +360,12 @@ func NewIntakeServiceHandler(svc IntakeServiceHandler, opts ...connect.HandlerOp
 			intakeServiceGetReportFileHandler.ServeHTTP(w, r)
 		case IntakeServiceRewardReportProcedure:
 			intakeServiceRewardReportHandler.ServeHTTP(w, r)
+		case IntakeServiceApplyRewardTableProcedure:
+			intakeServiceApplyRewardTableHandler.ServeHTTP(w, r)
+		case IntakeServiceGetRewardTableProcedure:
+			intakeServiceGetRewardTableHandler.ServeHTTP(w, r)
+		case IntakeServiceListRewardTablesProcedure:
+			intakeServiceListRewardTablesHandler.ServeHTTP(w, r)
 		case IntakeServiceGetRosterProcedure:
 			intakeServiceGetRosterHandler.ServeHTTP(w, r)
 		case IntakeServiceSetRosterProcedure:
@@ -312,6 +395,18 @@ func (UnimplementedIntakeServiceHandler) GetReportFile(context.Context, *connect
 
 func (UnimplementedIntakeServiceHandler) RewardReport(context.Context, *connect.Request[v1.RewardReportRequest]) (*connect.Response[v1.RewardReportResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.IntakeService.RewardReport is not implemented"))
+}
+
+func (UnimplementedIntakeServiceHandler) ApplyRewardTable(context.Context, *connect.Request[v1.ApplyRewardTableRequest]) (*connect.Response[v1.ApplyRewardTableResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.IntakeService.ApplyRewardTable is not implemented"))
+}
+
+func (UnimplementedIntakeServiceHandler) GetRewardTable(context.Context, *connect.Request[v1.GetRewardTableRequest]) (*connect.Response[v1.GetRewardTableResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.IntakeService.GetRewardTable is not implemented"))
+}
+
+func (UnimplementedIntakeServiceHandler) ListRewardTables(context.Context, *connect.Request[v1.ListRewardTablesRequest]) (*connect.Response[v1.ListRewardTablesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.v1.IntakeService.ListRewardTables is not implemented"))
 }
 
 func (UnimplementedIntakeServiceHandler) GetRoster(context.Context, *connect.Request[v1.GetRosterRequest]) (*connect.Response[v1.GetRosterResponse], error) {
