@@ -1,13 +1,13 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
+	"github.com/headgate/headgate/internal/strict"
 )
 
 // maxNoticeFile is the largest file that is read for a notice, bytes.
@@ -119,9 +119,7 @@ func readMatches(path string) (out []*headgatev1.AudienceMatch, err error) {
 		return nil, err
 	}
 	var matches []matchFile
-	d := json.NewDecoder(strings.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&matches); err != nil {
+	if err := strict.Decode([]byte(text), &matches); err != nil {
 		return nil, fmt.Errorf("audience %s: %w", path, err)
 	}
 	for _, m := range matches {

@@ -1,14 +1,11 @@
 package notify
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"io"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/headgate/headgate/internal/strict"
 	"github.com/headgate/headgate/psirt"
 )
 
@@ -95,13 +92,8 @@ func ParseContent(b []byte) (c Content, err error) {
 	if len(b) > maxContent {
 		return c, invalid("content of %d bytes, limit %d", len(b), maxContent)
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
+	if err := strict.Decode(b, &c); err != nil {
 		return Content{}, invalid("content: %v", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Content{}, invalid("content: data after the JSON value")
 	}
 	return c, c.Check()
 }

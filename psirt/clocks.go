@@ -1,17 +1,14 @@
 package psirt
 
 import (
-	"bytes"
 	_ "embed" // the default policy
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/headgate/headgate/internal/span"
+	"github.com/headgate/headgate/internal/strict"
 )
 
 // ClockPolicy says which deadlines a case has. It is data: the rules change more
@@ -61,13 +58,8 @@ func ParseClockPolicy(b []byte, zone func(name string) (*time.Location, error)) 
 	if len(b) > maxClockPolicy {
 		return p, invalid("clock policy: %d bytes; at most %d", len(b), maxClockPolicy)
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
-		return p, fmt.Errorf("clock policy: %w", errors.Join(ErrInvalid, err))
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return p, invalid("clock policy: data after the JSON value")
+	if err := strict.Decode(b, &p); err != nil {
+		return p, invalid("clock policy: %v", err)
 	}
 	if err := first(line("id", p.ID), line("effective", p.Effective), p.Calendar.complete(zone)); err != nil {
 		return p, fmt.Errorf("clock policy: %w", err)

@@ -1,15 +1,14 @@
 package psirt
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
+
+	"github.com/headgate/headgate/internal/strict"
 )
 
 // Kind says what a fact tells: "case.opened".
@@ -96,13 +95,8 @@ func DecodeBody(kind Kind, raw []byte) (Body, error) {
 		return nil, invalid("fact %s: body of %d bytes; at most %d", kind, len(raw), MaxBody)
 	}
 	b := fresh()
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(b); err != nil {
-		return nil, fmt.Errorf("fact %s: body: %w", kind, errors.Join(ErrInvalid, err))
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, invalid("fact %s: body: more after its end", kind)
+	if err := strict.Decode(raw, b); err != nil {
+		return nil, invalid("fact %s: body: %v", kind, err)
 	}
 	if err := b.check(); err != nil {
 		return nil, fmt.Errorf("fact %s: %w", kind, err)

@@ -25,7 +25,7 @@ func TestEveryKindOfFactSaysItsOwnName(t *testing.T) {
 func TestFactsAreReadStrictly(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"title":"x","more":1}`: "more",
-		`{"title":"x"} {}`:       "after its end",
+		`{"title":"x"} {}`:       "data after the JSON value",
 		`{"title":""}`:           "title",
 		`{"title":"a\nb"}`:       "control character",
 		`{"title":"` + strings.Repeat("x", 501) + `"}`: "501 bytes",

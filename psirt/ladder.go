@@ -1,14 +1,11 @@
 package psirt
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"time"
 
 	"github.com/headgate/headgate/internal/span"
+	"github.com/headgate/headgate/internal/strict"
 )
 
 // MaxLadder is the largest ladder document in bytes.
@@ -62,13 +59,8 @@ func ParseLadder(b []byte) (Ladder, error) {
 	if len(b) > MaxLadder {
 		return l, fmt.Errorf("ladder: %d bytes, limit %d: %w", len(b), MaxLadder, ErrInvalid)
 	}
-	d := json.NewDecoder(strings.NewReader(string(b)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&l); err != nil {
+	if err := strict.Decode(b, &l); err != nil {
 		return l, fmt.Errorf("ladder: %w: %w", err, ErrInvalid)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return l, fmt.Errorf("ladder: data after the JSON value: %w", ErrInvalid)
 	}
 	return l, l.Check()
 }

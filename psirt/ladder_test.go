@@ -22,7 +22,7 @@ func TestLaddersThatCannotBeClimbedAreRefused(t *testing.T) {
 		"steps[3]: floor 168h":      {`"ceiling":"2880h0m0s"`, `"ceiling":"1h"`},
 		"confidence: 1":             {`"confidence":0.95`, `"confidence":1`},
 		"fresh: 0s":                 {`"fresh":"15m0s"`, `"fresh":"0s"`},
-		"unknown field":             {`"fresh"`, `"flesh"`},
+		"flesh: unknown key":        {`"fresh"`, `"flesh"`},
 		"id: want":                  {`"standard-1"`, `""`},
 		"data after":                {"]", "]} {"},
 	} {

@@ -1,11 +1,7 @@
 package psirt
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"slices"
 	"strconv"
@@ -13,6 +9,7 @@ import (
 	"time"
 
 	"github.com/headgate/headgate/internal/span"
+	"github.com/headgate/headgate/internal/strict"
 )
 
 // Limits of a roster.
@@ -61,13 +58,8 @@ func ParseRoster(b []byte) (Roster, error) {
 	if len(b) > MaxRoster {
 		return r, invalid("roster: %d bytes; at most %d", len(b), MaxRoster)
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&r); err != nil {
-		return r, fmt.Errorf("roster: %w", errors.Join(ErrInvalid, err))
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return r, invalid("roster: more after its end")
+	if err := strict.Decode(b, &r); err != nil {
+		return r, invalid("roster: %v", err)
 	}
 	return r, r.check()
 }

@@ -1,19 +1,18 @@
 package psirt
 
 import (
-	"bytes"
 	"crypto/sha256"
 	_ "embed" // the built-in table
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/headgate/headgate/internal/strict"
 )
 
 // Limits of a table of rewards.
@@ -80,13 +79,8 @@ func ParseRewardTable(b []byte) (RewardTable, error) {
 	if len(b) > MaxRewardTable {
 		return t, invalid("rewards: %d bytes; at most %d", len(b), MaxRewardTable)
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&t); err != nil {
-		return t, fmt.Errorf("rewards: %w", errors.Join(ErrInvalid, err))
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return t, invalid("rewards: more after its end")
+	if err := strict.Decode(b, &t); err != nil {
+		return t, invalid("rewards: %v", err)
 	}
 	sum := sha256.Sum256(b)
 	t.digest = hex.EncodeToString(sum[:])

@@ -40,7 +40,7 @@ func TestAClocksFileReplacesTheBuiltInDeadlines(t *testing.T) {
 func TestAClocksFileThatIsWrongStopsTheStart(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"no JSON":       {`id: acme`, "invalid character"},
-		"empty":         {``, "EOF"},
+		"empty":         {``, "unexpected end"},
 		"unknown key":   {strings.Replace(ownClocks, `"act"`, `"acts"`, 1), "acts"},
 		"no such zone":  {strings.Replace(ownClocks, "Pacific/Auckland", "Pacific/Atlantis", 1), "Pacific/Atlantis"},
 		"no such event": {strings.Replace(ownClocks, `"public"`, `"fame"`, 1), "fame"},

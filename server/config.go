@@ -1,16 +1,14 @@
 package server
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"time"
 
 	"github.com/headgate/headgate/internal/span"
+	"github.com/headgate/headgate/internal/strict"
 	"github.com/headgate/headgate/rollout"
 	"github.com/headgate/headgate/server/intake"
 )
@@ -120,15 +118,7 @@ func parseConfig(b []byte) (c Config, err error) {
 	if len(b) > maxConfig {
 		return c, fmt.Errorf("%d bytes, limit %d", len(b), maxConfig)
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
-		return c, err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return c, errors.New("data after the JSON value")
-	}
-	return c, nil
+	return c, strict.Decode(b, &c)
 }
 
 // complete fills in defaults and refuses what cannot work.

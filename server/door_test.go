@@ -207,6 +207,13 @@ func TestAnUnknownSecretOpensNothing(t *testing.T) {
 // One address fills its own measure, and not everybody's.
 func TestOneAddressIsLimited(t *testing.T) {
 	s, visitor := openServer(t, func(c *Config) { c.Intake.PerHour = 2 })
+	for range 5 { // a slip is no report, and shuts nobody out
+		body, kind := filled(t, map[string]string{"title": "", "text": "X"}, nil)
+		res, err := visitor.Post(s.URL()+"/report", kind, body)
+		if page(t, res, err); res.StatusCode != http.StatusUnprocessableEntity {
+			t.Errorf("a report without a title: %d", res.StatusCode)
+		}
+	}
 	for i, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
 		body, kind := filled(t, map[string]string{"title": fmt.Sprintf("T%d", i), "text": "X"}, nil)
 		res, err := visitor.Post(s.URL()+"/report", kind, body)
@@ -245,7 +252,13 @@ func TestAnIdempotencyKeyMakesARepeatHarmless(t *testing.T) {
 	if code, other := send(key, strings.Replace(report, `"X"`, `"Y"`, 1)); code != http.StatusCreated || other["report"] == first["report"] {
 		t.Errorf("other content: %d %v", code, other)
 	}
-	for name, c := range map[string][2]string{"no key": {"", report}, "unknown field": {key, `{"title": "T", "admin": true}`}, "no JSON": {key, `{`}, "twice": {key, report + report}} {
+	for name, c := range map[string][2]string{
+		"no key": {"", report}, "unknown field": {key, `{"title": "T", "admin": true}`}, "no JSON": {key, `{`}, "twice": {key, report + report},
+		"files[0].body: illegal base64": {key, strings.Replace(report, "eA==", "***", 1)}, "cves[0]": {key, strings.Replace(report, "CVE-1900-0001", "CVE-1", 1)},
+	} {
+		if code, out := send(c[0], c[1]); strings.Contains(name, "[") && !strings.Contains(out["message"], name) {
+			t.Errorf("%d %v; want the place %s", code, out, name)
+		}
 		if code, out := send(c[0], c[1]); code != http.StatusBadRequest || out["message"] == "" {
 			t.Errorf("%s: %d %v", name, code, out)
 		}

@@ -25,7 +25,7 @@ var others = []string{"agent", "api", "cli", "cmd", "console", "control", "docs"
 // for the few functions in impure.
 var pureStd = []string{
 	"bytes", "cmp", "embed", "errors", "fmt", "io", "iter", "maps", "math", "math/big", "math/bits",
-	"net/netip", "net/url", "regexp", "slices", "sort", "strconv", "strings", "time",
+	"net/netip", "net/url", "reflect", "regexp", "slices", "sort", "strconv", "strings", "time",
 	"unicode", "unicode/utf16", "unicode/utf8",
 	"container/heap", "container/list",
 	"crypto/ed25519", "crypto/hmac", "crypto/sha256", "crypto/sha512", "crypto/subtle",

@@ -31,6 +31,11 @@ func ReadCSAF(b []byte) (Import, error) {
 			more = fmt.Sprintf(" (and %d more)", n)
 			complaints = complaints[:maxComplaints]
 		}
+		for i, c := range complaints {
+			if strings.HasPrefix(c, ": ") { // the empty JSON pointer
+				complaints[i] = "the whole" + c
+			}
+		}
 		return Import{}, fmt.Errorf("%s%s: %w", strings.Join(complaints, "; "), more, ErrInvalid)
 	}
 	var a csaf.Advisory

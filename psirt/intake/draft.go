@@ -8,12 +8,13 @@
 package intake
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/headgate/headgate/internal/strict"
 )
 
 // Limits of what is read. What is above them is refused, but for a text: its end
@@ -114,7 +115,7 @@ func Read(f Format, b []byte) (Import, error) {
 		return Import{}, fmt.Errorf("%s: %d bytes, limit %d: %w", f, len(b), MaxFile, ErrInvalid)
 	}
 	if at := firstInvalid(b); at >= 0 {
-		return Import{}, fmt.Errorf("%s: %s: not UTF-8: %w", f, lineOf(b, int64(at)), ErrInvalid)
+		return Import{}, fmt.Errorf("%s: %s: not UTF-8: %w", f, strict.Line(b, int64(at)), ErrInvalid)
 	}
 	im, err := read(b)
 	if err != nil {
@@ -243,23 +244,7 @@ func firstInvalid(b []byte) int {
 	return -1
 }
 
-// lineOf is an offset as a person finds it in an editor.
-func lineOf(b []byte, at int64) string {
-	at = min(max(at, 0), int64(len(b)))
-	before := string(b[:at])
-	line := strings.Count(before, "\n") + 1
-	return fmt.Sprintf("line %d, column %d", line, len(before)-strings.LastIndexByte(before, '\n'))
-}
-
 // jsonError says where in b a JSON error is.
 func jsonError(b []byte, err error) error {
-	var syntax *json.SyntaxError
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &syntax):
-		return fmt.Errorf("%s: %w: %w", lineOf(b, syntax.Offset), err, ErrInvalid)
-	case errors.As(err, &kind):
-		return fmt.Errorf("%s: %s: a %s, want %s: %w", lineOf(b, kind.Offset), kind.Field, kind.Value, kind.Type, ErrInvalid)
-	}
-	return fmt.Errorf("%w: %w", err, ErrInvalid)
+	return fmt.Errorf("%w: %w", strict.Error(b, err), ErrInvalid)
 }

@@ -87,6 +87,29 @@ func TestASARIFLogIsADraftForEachRuleThatFoundSomething(t *testing.T) {
 	}
 }
 
+// An import keeps the file as it came beside each report, so that what reads it must
+// not write into it.
+func TestReadingChangesNothingOfWhatIsRead(t *testing.T) {
+	record := strings.TrimSpace(string(file(t, "record.osv.json")))
+	for format, in := range map[Format]string{
+		CSAF: string(file(t, "advisory.csaf.json")), SARIF: string(file(t, "log.sarif.json")),
+		OSV: "[\n" + record + ",\n" + strings.Replace(record, `"id": "`, `"id": "SECOND-`, 1) + "\n]\n",
+	} {
+		b := []byte(in)
+		first, err := Read(format, b)
+		if err != nil || string(b) != in {
+			t.Fatalf("%s: %v; what was read is changed: %t", format, err, string(b) != in)
+		}
+		second, err := Read(format, b)
+		if err != nil || !reflect.DeepEqual(first, second) {
+			t.Errorf("%s: read again it is %+v, %v; first it was %+v", format, second, err, first)
+		}
+		if format == OSV && (len(first.Drafts) != 2 || !strings.HasPrefix(first.Drafts[1].Ref, "SECOND-")) {
+			t.Errorf("%+v", first.Drafts)
+		}
+	}
+}
+
 // What cannot be read is refused with the place where it is wrong.
 func TestImportErrorsNameThePlace(t *testing.T) {
 	csaf, osv, sarif := string(file(t, "advisory.csaf.json")), string(file(t, "record.osv.json")), string(file(t, "log.sarif.json"))
@@ -96,7 +119,7 @@ func TestImportErrorsNameThePlace(t *testing.T) {
 		in     string
 		want   string
 	}{
-		{"no JSON", CSAF, "{\n  \"document\": ]", "line 2, column 16"},
+		{"no JSON", CSAF, "{\n  \"document\": ]", "line 2, column 15"},
 		{"schema", CSAF, strings.Replace(csaf, `"CWE-862"`, `"862"`, 1), "/vulnerabilities/0/cwe/id: "},
 		{"dangling product", CSAF, strings.Replace(csaf, `["P1"], "fixed"`, `["P9"], "fixed"`, 1), `/vulnerabilities/0/product_status/known_affected/0: product id "P9"`},
 		{"product twice", CSAF, strings.Replace(csaf, `"P2"}`, `"P1"}`, 1), `product id "P1" is defined twice`},
@@ -105,7 +128,12 @@ func TestImportErrorsNameThePlace(t *testing.T) {
 		{"no id", OSV, `{"modified": "2026-01-02T03:04:05Z"}`, "id: missing"},
 		{"two in one event", OSV, strings.Replace(osv, `{"fixed": "1.2.1"}`, `{"fixed": "1.2.1", "limit": "2"}`, 1), "affected[0].ranges[0].events[1]: 2 of"},
 		{"end before begin", OSV, strings.Replace(osv, `{"introduced": "0"}, `, ``, 1), "affected[0].ranges[0].events[0]: ends a run"},
-		{"in an array", OSV, "[" + osv + `, {"id": 7}]`, "record 1: "},
+		{"in an array", OSV, "[" + osv + `, {"id": 7}]`, "record 1: (line 15:10): "},
+		{"array cut short", OSV, "[" + osv, "unexpected end"},
+		{"comma", OSV, "[" + osv + ",]", "line 15, column 2"},
+		{"more than an array", OSV, "[" + osv + "] x", "line 15, column 3"},
+		{"an array", SARIF, "[]", "the whole: an array, want an object"},
+		{"an array as CSAF", CSAF, "[]", "the whole: got array"},
 		{"version", SARIF, strings.Replace(sarif, `"2.1.0"`, `"1.0.0"`, 1), `/version: "1.0.0"`},
 		{"rule index", SARIF, strings.Replace(sarif, `"ruleIndex": 1`, `"ruleIndex": 2`, 1), "/runs/0/results/1: rule index 2"},
 		{"no rule", SARIF, strings.Replace(sarif, `"ruleId": "undescribed", `, "", 1), "/runs/0/results/4: neither"},

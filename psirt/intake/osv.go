@@ -13,17 +13,18 @@ import (
 // ReadOSV reads an OSV record, or an array of records. Fields of newer schemas
 // are passed over; errors name the line or the field.
 func ReadOSV(b []byte) (Import, error) {
-	records := []json.RawMessage{b}
-	array := bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("["))
-	if array {
-		if err := json.Unmarshal(b, &records); err != nil {
-			return Import{}, jsonError(b, err)
-		}
+	records, err := osvRecords(b)
+	if err != nil {
+		return Import{}, err
 	}
 	var im Import
-	for i, raw := range records {
-		d, withdrawn, err := readOSV(raw)
-		if err != nil && array {
+	for i, r := range records {
+		d, withdrawn, err := readOSV(b[r.from:r.to])
+		if err != nil {
+			// Once more, with what stands before it blanked: its lines are then the file's.
+			_, _, err = readOSV(append(blank(b[:r.from]), b[r.from:r.to]...))
+		}
+		if err != nil && r.of {
 			err = fmt.Errorf("record %d: %w", i, err)
 		}
 		if err != nil {
@@ -39,6 +40,47 @@ func ReadOSV(b []byte) (Import, error) {
 		im.Drafts = append(im.Drafts, d)
 	}
 	return im, nil
+}
+
+// record is where a record stands in a file, and whether it is one of an array.
+type record struct {
+	from, to int64
+	of       bool
+}
+
+func osvRecords(b []byte) ([]record, error) {
+	if !bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("[")) {
+		return []record{{to: int64(len(b))}}, nil
+	}
+	// Its syntax first, for a decoder's offsets are coarser.
+	if err := json.Unmarshal(b, new(json.RawMessage)); err != nil {
+		return nil, jsonError(b, err)
+	}
+	var out []record
+	d := json.NewDecoder(bytes.NewReader(b))
+	if _, err := d.Token(); err != nil { // the bracket
+		return nil, jsonError(b, err)
+	}
+	for d.More() {
+		var raw json.RawMessage
+		if err := d.Decode(&raw); err != nil {
+			return nil, jsonError(b, err)
+		}
+		end := d.InputOffset()
+		out = append(out, record{end - int64(len(raw)), end, true})
+	}
+	return out, nil
+}
+
+// blank is b with spaces in the place of all but the ends of lines.
+func blank(b []byte) []byte {
+	out := bytes.Repeat([]byte(" "), len(b))
+	for i, c := range b {
+		if c == '\n' {
+			out[i] = c
+		}
+	}
+	return out
 }
 
 func readOSV(b []byte) (d Draft, withdrawn bool, err error) {

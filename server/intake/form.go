@@ -248,7 +248,8 @@ func (d *Door) postReport(w http.ResponseWriter, r *http.Request) {
 		d.postJSON(w, r)
 		return
 	}
-	if !d.limits.report(address(r, d.Config.Proxies), d.Now()) {
+	from := address(r, d.Config.Proxies)
+	if !d.limits.mayReport(from, d.Now()) {
 		d.saw(string(psirt.FromForm), "limited")
 		d.tooMany(w)
 		return
@@ -258,6 +259,11 @@ func (d *Door) postReport(w http.ResponseWriter, r *http.Request) {
 		var received psirt.ReportReceived
 		var files [][]byte
 		if received, files, err = f.report(psirt.FromForm); err == nil {
+			if !d.limits.report(from, d.Now()) { // others of this address were quicker
+				d.saw(string(psirt.FromForm), "limited")
+				d.tooMany(w)
+				return
+			}
 			d.keepForm(w, r, f, received, files)
 			return
 		}

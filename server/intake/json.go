@@ -1,13 +1,11 @@
 package intake
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
+	"github.com/headgate/headgate/internal/strict"
 	"github.com/headgate/headgate/psirt"
 	"github.com/headgate/headgate/psirt/intake"
 )
@@ -15,13 +13,8 @@ import (
 // parseJSON reads a program's report strictly, by the rules of the form.
 func parseJSON(b []byte) (psirt.ReportReceived, [][]byte, error) {
 	var in jsonReport
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&in); err != nil {
+	if err := strict.Decode(b, &in); err != nil {
 		return psirt.ReportReceived{}, nil, fmt.Errorf("read report: %w", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return psirt.ReportReceived{}, nil, errors.New("read report: data after the JSON value")
 	}
 	f := form{fields: map[string]string{
 		fieldTitle: in.Title, fieldText: in.Text, fieldProduct: in.Product, fieldVersion: in.Version, fieldComponent: in.Component,
@@ -35,6 +28,11 @@ func parseJSON(b []byte) (psirt.ReportReceived, [][]byte, error) {
 			return psirt.ReportReceived{}, nil, refusal{fmt.Sprintf("files[%d]", i), fmt.Sprintf("larger than %d MiB", maxFile>>20)}
 		}
 		f.files = append(f.files, intake.File{Name: intake.FileName(x.Name, i+1), Type: intake.Line(x.Type), Body: x.Body})
+	}
+	for i, id := range in.CVEs {
+		if err := psirt.CheckCVE(id); err != nil {
+			return psirt.ReportReceived{}, nil, refusal{fmt.Sprintf("cves[%d]", i), fmt.Sprintf("%.40q: want CVE-, a year, and 4 to 19 digits", id)}
+		}
 	}
 	r, files, err := f.report(psirt.FromAPI)
 	if err != nil {

@@ -48,6 +48,12 @@ func (l *limits) report(a netip.Addr, now time.Time) bool {
 	return of(l.reports, a, l.perReport, l.burst).AllowN(now, 1) && l.all.AllowN(now, 1)
 }
 
+// mayReport tells the same before a report is read: one that is refused for a slip
+// counts as a look, so that whoever mistypes a field is not shut out.
+func (l *limits) mayReport(a netip.Addr, now time.Time) bool {
+	return of(l.reports, a, l.perReport, l.burst).TokensAt(now) >= 1 && l.all.TokensAt(now) >= 1 && l.visit(a, now)
+}
+
 // visit tells whether one more look or message may.
 func (l *limits) visit(a netip.Addr, now time.Time) bool {
 	return of(l.visits, a, l.perReport*looks, l.burst*looks).AllowN(now, 1)

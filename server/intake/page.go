@@ -172,10 +172,9 @@ type jsonReport struct {
 // postJSON takes a report from a program. Its Idempotency-Key makes a repeat
 // harmless: the same key and content get the same answer.
 func (d *Door) postJSON(w http.ResponseWriter, r *http.Request) {
-	if !d.limits.report(address(r, d.Config.Proxies), d.Now()) {
-		d.saw(string(psirt.FromAPI), "limited")
-		w.Header().Set("Retry-After", "600")
-		d.answer(w, http.StatusTooManyRequests, map[string]string{"code": "resource_exhausted", "message": "too many reports from your network; nothing was kept"})
+	from := address(r, d.Config.Proxies)
+	if !d.limits.mayReport(from, d.Now()) {
+		d.refuseMany(w)
 		return
 	}
 	key := r.Header.Get("Idempotency-Key")
@@ -186,6 +185,10 @@ func (d *Door) postJSON(w http.ResponseWriter, r *http.Request) {
 	received, files, err := d.readJSON(w, r)
 	if err != nil {
 		d.refuse(w, err)
+		return
+	}
+	if !d.limits.report(from, d.Now()) { // others of this address were quicker
+		d.refuseMany(w)
 		return
 	}
 	word, err := requestKey("api", key, received)
@@ -225,6 +228,12 @@ func (d *Door) readJSON(w http.ResponseWriter, r *http.Request) (psirt.ReportRec
 		return psirt.ReportReceived{}, nil, tooLarge(err, "the body ended early")
 	}
 	return parseJSON(b)
+}
+
+func (d *Door) refuseMany(w http.ResponseWriter) {
+	d.saw(string(psirt.FromAPI), "limited")
+	w.Header().Set("Retry-After", "600")
+	d.answer(w, http.StatusTooManyRequests, map[string]string{"code": "resource_exhausted", "message": "too many reports from your network; nothing was kept"})
 }
 
 func (d *Door) refuse(w http.ResponseWriter, err error) {
