@@ -67,6 +67,23 @@ func TestBadCallsAreRefusedByNameAndPlace(t *testing.T) {
 	}
 }
 
+// curl -d says that it sends a form.
+func TestACallThatDoesNotSayJSONIsToldTo(t *testing.T) {
+	w := newWorld(t)
+	d := w.enrol(1)[0]
+	for _, said := range []string{"", "application/x-www-form-urlencoded"} {
+		for procedure, c := range map[string]clients{"RolloutService/GetRollout": w.clients, "AgentService/Beacon": d.clients} {
+			req, err := http.NewRequest(http.MethodPost, c.base+"/headgate.v1."+procedure, strings.NewReader(`{}`))
+			check(t, err)
+			req.Header.Set("Content-Type", said)
+			status, body := c.do(req)
+			if status != http.StatusUnsupportedMediaType || !strings.Contains(body, "want application/json") {
+				t.Errorf("%s as %q: %d %s", procedure, said, status, body)
+			}
+		}
+	}
+}
+
 func TestWrongEndpointSecretIsRefused(t *testing.T) {
 	w := newWorld(t)
 	d := w.enrol(1)[0]

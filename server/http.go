@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -72,8 +73,32 @@ func (s *Server) handler() (all http.Handler, usual []lane.Route) {
 			s.files.serveTimestamp(w, r)
 			return
 		}
+		if r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, apiPrefix) && !spoken(r.Header.Get("Content-Type")) {
+			refuseLanguage(w, r.Header.Get("Content-Type"))
+			return
+		}
 		mux.ServeHTTP(w, r)
 	}), usual
+}
+
+// apiPrefix begins the path of each call.
+const apiPrefix = "/headgate.v1."
+
+// spoken tells whether a call's body may be in a language that Connect reads. It is
+// asked the rest: this is for who forgot to say, as curl -d does.
+func spoken(contentType string) bool {
+	return contentType != "" && !strings.HasPrefix(contentType, "application/x-www-form-urlencoded")
+}
+
+// refuseLanguage says what Connect would leave unsaid.
+func refuseLanguage(w http.ResponseWriter, got string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Accept-Post", "application/json, application/proto")
+	w.WriteHeader(http.StatusUnsupportedMediaType)
+	// Who has hung up needs no answer.
+	_ = json.NewEncoder(w).Encode(map[string]string{
+		"code": connect.CodeInvalidArgument.String(), "message": fmt.Sprintf("header Content-Type is %q: want application/json", got),
+	})
 }
 
 // mountAPI mounts all services with the same gate, limits and codecs.
