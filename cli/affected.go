@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
@@ -55,11 +58,37 @@ Packages and CPEs are found in the bills of materials of releases and endpoints.
 			if err != nil {
 				return err
 			}
+			if err := a.sayUnknownProducts(cmd.Context(), set); err != nil {
+				return err
+			}
 			return a.addBody(cmd, args[0], set, f, "affected are %s", strings.Join(args[1:], "; "))
 		},
 	}
 	f.flags(c)
 	return c
+}
+
+// sayUnknownProducts tells of ranges that match nothing because no product has
+// their name: a slip would call safe what is not.
+func (a *app) sayUnknownProducts(ctx context.Context, set *psirt.AffectedSet) error {
+	c, err := a.conn.connect()
+	if err != nil {
+		return err
+	}
+	res, err := call(ctx, c.catalog.ListProducts, &headgatev1.ListProductsRequest{})
+	if connect.CodeOf(err) == connect.CodePermissionDenied {
+		return nil // whoever may not list products is not helped
+	}
+	if err != nil {
+		return err
+	}
+	for _, r := range set.Ranges {
+		known := slices.ContainsFunc(res.Products, func(p *headgatev1.Product) bool { return p.Name == r.Name })
+		if !known && !strings.Contains(r.Name, ":") {
+			a.say("There is no product %s here: its range matches nothing (headgate product list).", r.Name)
+		}
+	}
+	return nil
 }
 
 func (a *app) affectedMatch() *cobra.Command {

@@ -132,6 +132,13 @@ func readMatches(path string) (out []*headgatev1.AudienceMatch, err error) {
 	return out, nil
 }
 
+func matching(n int) string {
+	if n == 1 {
+		return "1 of its resources matches"
+	}
+	return fmt.Sprintf("%d of its resources match", n)
+}
+
 func (a *app) noticeCount() *cobra.Command {
 	return &cobra.Command{
 		Use: "count CASE", Short: "Count a case's notices by state", Args: cobra.ExactArgs(1),
@@ -257,7 +264,11 @@ func (a *app) noticeExplain() *cobra.Command {
 			}
 			return a.result(res, func(t *table) {
 				n := res.Notice
-				t.row(fmt.Sprintf("%s hears this because %d of its resources match:", n.Tenant, len(n.Resources)))
+				own := map[string]bool{}
+				for _, r := range n.Resources {
+					own[r.Id] = true
+				}
+				t.row(fmt.Sprintf("%s hears this because %s:", n.Tenant, matching(len(own))))
 				for _, r := range n.Resources {
 					t.row("  "+r.Id, r.Product, r.Version, r.Reason)
 				}

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
@@ -99,6 +101,9 @@ func (a *app) oncallShow() *cobra.Command {
 				return err
 			}
 			res, err := call(cmd.Context(), c.intake.GetRoster, &headgatev1.GetRosterRequest{})
+			if connect.CodeOf(err) == connect.CodeNotFound {
+				return errors.New("no roster is in force, and nobody is called: headgate oncall set FILE")
+			}
 			if err != nil {
 				return err
 			}

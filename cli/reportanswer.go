@@ -1,11 +1,11 @@
 package cli
 
 import (
+	"github.com/spf13/cobra"
+
 	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
 	"github.com/headgate/headgate/internal/atomicfile"
 	"github.com/headgate/headgate/psirt"
-	"github.com/spf13/cobra"
-
 )
 
 func (a *app) reportReply() *cobra.Command {

@@ -106,6 +106,8 @@ func between(code, name string, from, to time.Time, noFrom, noTo string) Measure
 		m.Unknown = noFrom
 	case to.IsZero():
 		m.Unknown = noTo
+	case to.Before(from):
+		m.Unknown = "what it is measured to came first"
 	default:
 		m.Took = span.Duration(to.Sub(from))
 	}

@@ -59,3 +59,32 @@ func TestMeasuresComeFromFactsAlone(t *testing.T) {
 		}
 	}
 }
+
+// What came before that from which it is measured took no time that can be told.
+func TestNoMeasureIsNegative(t *testing.T) {
+	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	if m := between("detect", "", at, at.Add(-time.Minute), "no", "no"); m.Took != 0 || m.Unknown == "" {
+		t.Errorf("%+v", m)
+	}
+	if m := between("detect", "", at, at, "no", "no"); m.Took != 0 || m.Unknown != "" {
+		t.Errorf("%+v", m)
+	}
+}
+
+// The timeline names who did what, not only that something was done.
+func TestTheTimelineSaysWhoAndWhat(t *testing.T) {
+	for want, body := range map[string]psirt.Body{
+		"vendor:acme is a party, as vendor":                                &psirt.PartyAdded{Party: "vendor:acme", As: "vendor"},
+		"vendor:acme says fixed of acme/rules: by 3.0.0":                   &psirt.PartyStatus{Party: "vendor:acme", Status: "fixed", Product: "acme/rules", Why: "by 3.0.0"},
+		"vendor:acme declines the embargo: too long":                       &psirt.EmbargoDeclined{Party: "vendor:acme", Why: "too long"},
+		"vendor:acme accepts the embargo":                                  &psirt.EmbargoAccepted{Party: "vendor:acme"},
+		"affected are acme/rules vers:semver/<3.0.0":                       &psirt.AffectedSet{Ranges: []psirt.AffectedRange{{Name: "acme/rules", Range: "vers:semver/<3.0.0"}}},
+		"CVE-1900-0001 is known to be exploited, since 2026-03-01":         &psirt.KEVListed{CVE: "CVE-1900-0001", Added: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)},
+		"CVE-1900-0001 is exploited within 30 days with probability 0.910": &psirt.EPSSScored{CVE: "CVE-1900-0001", Score: 0.91},
+		"a notice to 1 tenant":                                             &psirt.NoticeWave{Recipients: 1},
+	} {
+		if got := words(body); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

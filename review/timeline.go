@@ -34,8 +34,10 @@ func Timeline(facts []psirt.Fact) ([]Event, error) {
 
 // words says a fact in one line. A kind without words of its own is named.
 func words(body psirt.Body) string {
-	if text := workWords(body); text != "" {
-		return text
+	for _, of := range []func(psirt.Body) string{workWords, accordWords, dangerWords} {
+		if text := of(body); text != "" {
+			return text
+		}
 	}
 	switch b := body.(type) {
 	case *psirt.CaseOpened:
@@ -59,6 +61,9 @@ func words(body psirt.Body) string {
 	case *psirt.LadderOverride:
 		return fmt.Sprintf("asks to open %s: %s", b.Rung, b.Why)
 	case *psirt.NoticeWave:
+		if b.Recipients == 1 {
+			return "a notice to 1 tenant"
+		}
 		return fmt.Sprintf("notices to %d tenants", b.Recipients)
 	case *psirt.FeedbackAsked:
 		return fmt.Sprintf("%s is asked what they think", b.From)

@@ -417,7 +417,7 @@ func (s *Store) Audience(ctx context.Context, v Viewer, id int64, now time.Time)
 		m := notify.Match{Tenant: r.Tenant}
 		for _, i := range r.Intervals {
 			if i.Unknown == "" {
-				m.Resources = append(m.Resources, notify.Resource{ID: ids.Format("E", i.Endpoint), Product: productOf(i), Version: i.Version, Reason: Reason(i)})
+				m.Resources = append(m.Resources, notify.Resource{ID: ids.Format("E", i.Endpoint), Product: productOf(i), Version: versionOf(i), Reason: Reason(i)})
 			}
 		}
 		matches = append(matches, m)
@@ -430,6 +430,15 @@ func productOf(i fleet.Interval) string {
 		return i.Product
 	}
 	return i.Key
+}
+
+// versionOf is the version of what productOf names: of the product that runs, not
+// of what its bill of materials lists.
+func versionOf(i fleet.Interval) string {
+	if i.Product != "" {
+		return i.Runs
+	}
+	return i.Version
 }
 
 // Reason says in words why an interval's place is affected.

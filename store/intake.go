@@ -96,7 +96,7 @@ func (c conn) keepSubmission(ctx context.Context, v Viewer, id int64, sub Submis
 	return out, p.write(ctx, c, now)
 }
 
-// submitted are the first facts of a report from outside.
+// submitted are the first facts of a report; the last of them calls whoever is on duty.
 func (c conn) submitted(ctx context.Context, sub Submission, now time.Time) (out []psirt.Fact, err error) {
 	bodies := []psirt.Body{&sub.Received}
 	if sub.Acknowledged != "" {

@@ -43,12 +43,12 @@ func (s *Store) AddReport(ctx context.Context, v Viewer, b psirt.ReportReceived,
 		if err := c.addSender(ctx, v, id); err != nil {
 			return err
 		}
-		draft, err := psirt.Draft(&b, time.Time{}, tlp)
+		drafts, err := c.submitted(ctx, Submission{Received: b, TLP: tlp}, now)
 		if err != nil {
 			return err
 		}
 		var p pending
-		if out, err = c.extendReport(ctx, &p, v, id, Report{}, []psirt.Fact{draft}, now); err != nil {
+		if out, err = c.extendReport(ctx, &p, v, id, Report{}, drafts, now); err != nil {
 			return err
 		}
 		if err := p.write(ctx, c, now); err != nil {

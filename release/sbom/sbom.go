@@ -49,7 +49,7 @@ type Document struct {
 	Format     Format
 	Components []Component
 	// Nameless is how many components had neither a PURL nor a CPE that can be
-	// read; the first few of them are in NamelessSome, for people.
+	// read, or one besides that cannot be; the first few of them are in NamelessSome, for people.
 	Nameless     int
 	NamelessSome []string
 }
@@ -192,10 +192,13 @@ const someNameless = 5
 
 // add takes in one component by each of its names.
 func (d *Document) add(title, version string, names ...string) error {
-	known := false
+	known, unread := false, ""
 	for _, text := range names {
 		n, err := release.ParseName(text)
 		if err != nil || !strings.Contains(text, ":") {
+			if text != "" {
+				unread = text
+			}
 			continue
 		}
 		known = true
@@ -203,6 +206,9 @@ func (d *Document) add(title, version string, names ...string) error {
 			n.Version = version
 		}
 		d.Components = append(d.Components, Component{Name: text, Key: n.Key, Version: n.Version})
+	}
+	if known && unread != "" { // what matches by that name alone is not found
+		title, known = unread, false
 	}
 	if !known {
 		if d.Nameless++; len(d.NamelessSome) < someNameless {

@@ -56,6 +56,16 @@ func TestNestedComponentsAreRead(t *testing.T) {
 	}
 }
 
+// A name that cannot be read is said even if the component has another: nothing
+// that asks by it finds the component.
+func TestANameThatCannotBeReadIsSaid(t *testing.T) {
+	d, err := Read([]byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"type":"library","name":"openssl","version":"3.0.6",
+		"purl":"pk:deb/debian/openssl@3.0.6-1","cpe":"cpe:2.3:a:openssl:openssl:3.0.6:*:*:*:*:*:*:*"}]}`))
+	if err != nil || len(d.Components) != 1 || d.Nameless != 1 || !slices.Equal(d.NamelessSome, []string{"pk:deb/debian/openssl@3.0.6-1"}) {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
 func TestWhatIsNoBillOfMaterialsIsRefused(t *testing.T) {
 	one := `{"type":"library","name":"a","purl":"pkg:npm/a@1.0.0"},`
 	for name, doc := range map[string]string{

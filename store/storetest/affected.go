@@ -186,6 +186,15 @@ func affectedTells(t *testing.T, newDSN func(testing.TB) string) {
 	if _, err := s.FreezeAffected(ctx, Ann, id, now, nil); err != nil {
 		t.Fatal(err)
 	}
+	audience, err := s.Audience(ctx, Ann, id, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range audience.Recipients[0].Resources {
+		if r.Product == Product && r.Version != "1.0.0" {
+			t.Errorf("%s %s is said of %s, which runs 1.0.0: %s", r.Product, r.Version, r.ID, r.Reason)
+		}
+	}
 	unknownTellsNobody(t, s, now)
 	// A new release of the product with a mended part, and a newer list of the
 	// endpoint's own: one is measured, the other is only said.

@@ -69,6 +69,29 @@ func (p *phone) tried(l store.Letter, a notify.Answer, next time.Time) {
 	}
 }
 
+// anyReportCalls: a report calls whoever is on duty by whichever way it came in.
+func anyReportCalls(t *testing.T, newDSN func(testing.TB) string) {
+	p := newPhone(t, newDSN)
+	r, fresh, err := p.AddReport(t.Context(), Ann, psirt.ReportReceived{Source: psirt.FromDetection, Title: "Rules are skipped"}, "", "again", Start, nil)
+	if err != nil || !fresh {
+		t.Fatal(err)
+	}
+	if _, fresh, err := p.AddReport(t.Context(), Ann, psirt.ReportReceived{Source: psirt.FromDetection, Title: "Rules are skipped"}, "", "again", Start, nil); err != nil || fresh {
+		t.Fatalf("a repeat is fresh: %t, %v", fresh, err)
+	}
+	calls, err := p.ListCalls(t.Context(), Ann)
+	n := 0
+	for _, c := range calls {
+		if c.Report && c.Subject == r.ID {
+			n++
+		}
+	}
+	if err != nil || n != 1 || len(calls) != 2 {
+		t.Errorf("%+v, %v: want one call about each of two reports", calls, err)
+	}
+	Healthy(t, p.Store)
+}
+
 // webhooksAreCalled: a call goes to the webhooks of whoever is called, signed by a
 // secret that each of them has of its own; the log has each attempt, and what is not
 // sent when the call is answered is sent no more.

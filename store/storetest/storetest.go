@@ -80,6 +80,7 @@ var suite = []struct {
 	{"CallsClimbUntilAnswered", callsClimb},
 	{"CallsOfCasesClimb", caseCallsClimb},
 	{"RewardTablesAreRevisions", rewardsAreRevisions},
+	{"AnyReportCalls", anyReportCalls},
 	{"WebhooksAreCalled", webhooksAreCalled},
 	{"HookSecretsAreOfTheRoster", hookSecretsAreOfTheRoster},
 }
