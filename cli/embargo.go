@@ -128,7 +128,8 @@ func (a *app) embargoShow() *cobra.Command {
 			if k.Embargo == nil {
 				return fmt.Errorf("case %s has no embargo", k.Id)
 			}
-			return a.result(&headgatev1.Case{Id: k.Id, Title: k.Title, Embargo: k.Embargo, Parties: k.Parties}, func(t *table) { showEmbargo(t, k) })
+			k.Facts = nil // the rest of the case stays: an empty field would read as unknown
+			return a.result(k, func(t *table) { showEmbargo(t, k) })
 		},
 	}
 }

@@ -97,7 +97,14 @@ func (a *app) noticeTell() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.confirm("To be told of %s at rung %s, each its own part: %s, less those who know.", args[0], rung, who); err != nil {
+			if rung == "" {
+				k, err := a.getCase(cmd, args[0])
+				if err != nil {
+					return err
+				}
+				req.Rung = k.Rung
+			}
+			if err := a.confirm("To be told of %s at rung %s, each its own part: %s, less those who know.", args[0], req.Rung, who); err != nil {
 				return err
 			}
 			res, err := call(cmd.Context(), c.notice.TellAudience, req)
@@ -107,7 +114,7 @@ func (a *app) noticeTell() *cobra.Command {
 			return a.result(res, func(t *table) { t.row(fmt.Sprintf("Told: %d tenants.", res.Notices)) })
 		},
 	}
-	c.Flags().StringVar(&rung, "rung", "tenants", "tenants, public or details; the case must have got there")
+	c.Flags().StringVar(&rung, "rung", "", "tenants, public or details; the case must have got there (the case's own)")
 	c.Flags().StringVar(&content, "content", "", "`file` of what is said (what was prepared)")
 	c.Flags().StringVar(&audience, "audience", "", "`file` of who is told, as JSON (the case's frozen audience)")
 	return c

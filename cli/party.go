@@ -89,7 +89,8 @@ func (a *app) partyList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.result(&headgatev1.Case{Id: k.Id, Title: k.Title, Parties: k.Parties}, func(t *table) { showParties(t, k.Parties) })
+			k.Facts = nil // the rest of the case stays: an empty field would read as unknown
+			return a.result(k, func(t *table) { showParties(t, k.Parties) })
 		},
 	}
 }

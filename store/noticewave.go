@@ -134,6 +134,11 @@ func (w *wave) find(ctx context.Context) (err error) {
 		return err
 	}
 	w.to = notify.NextWave(w.d.Audience, w.d.Rung, told).Recipients
+	for _, r := range w.to {
+		if before := told[r.Tenant].Rung; before.At() > w.d.Rung.At() {
+			return fmt.Errorf("tenant %s was told at rung %s, and is not told less at %s: %w", r.Tenant, before, w.d.Rung, ErrState)
+		}
+	}
 	w.out.More = len(w.to) > maxWave
 	w.to = w.to[:min(len(w.to), maxWave)]
 	w.out.Notices = len(w.to)

@@ -107,6 +107,32 @@ func newTold(t *testing.T, newDSN func(testing.TB) string) *Told {
 	return w
 }
 
+// nobodyIsToldLess: whom a later rung reached is not sent an earlier rung's text,
+// which says to keep quiet about what is public.
+func nobodyIsToldLess(t *testing.T, newDSN func(testing.TB) string) {
+	w := newTold(t, newDSN)
+	w.OpenRung(t, psirt.PublicRung)
+	w.Draft.Rung = notify.Public
+	w.Tell(t, Start)
+	w.Draft.Rung = notify.Tenants
+	if again := w.Tell(t, Start); again.Notices != 0 {
+		t.Errorf("told again at an earlier rung: %+v", again)
+	}
+	more, err := notify.NewAudience([]notify.Match{{Tenant: "west", Resources: []notify.Resource{{ID: "W-1", Product: Product, Version: "0.9"}, {ID: "W-2", Product: Product, Version: "0.9"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Draft.Audience = more
+	if _, err := w.Store.QueueWave(t.Context(), Ann, w.Draft, Start); !errors.Is(err, store.ErrState) || !strings.Contains(err.Error(), "west") {
+		t.Errorf("a late joiner's tenant is told less than before: %v", err)
+	}
+	w.Draft.Rung = notify.Public
+	if joined := w.Tell(t, Start); joined.Notices != 1 {
+		t.Errorf("the late joiner is not told: %+v", joined)
+	}
+	Healthy(t, w.Store)
+}
+
 func wavesTell(t *testing.T, newDSN func(testing.TB) string) {
 	w := NewTold(t, Open(t, newDSN(t)))
 	ctx := t.Context()

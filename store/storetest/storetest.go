@@ -70,6 +70,7 @@ var suite = []struct {
 	{"RecipientsAreExactlyWhoMatches", recipientsAreExact},
 	{"KillLosesNothingAcknowledged", killed},
 	{"WavesTellExactlyTheAudienceOnce", wavesTell},
+	{"NobodyIsToldLess", nobodyIsToldLess},
 	{"NoticesAreReadByTheirTenantAndTheCase", noticesAreTheirs},
 	{"DeliveriesSurviveTheirServer", deliveriesSurvive},
 	{"ChecksCloseNoticesAndOpenThemAgain", checksClose},
