@@ -114,13 +114,21 @@ func stops(r store.Rollout) (out []stop) {
 		out = append(out, stop{key: fmt.Sprintf("rollout/%d/%d", r.ID, r.Stopped.UnixMicro()), at: r.Stopped})
 	}
 	for _, h := range r.Halted {
-		out = append(out, stop{key: fmt.Sprintf("rollout/%d/%s/%d", r.ID, h.Labels, h.Rung), line: segmentLine(h)})
+		key := fmt.Sprintf("rollout/%d/%s/%d", r.ID, h.Labels, h.Rung)
+		if h.AtUS > 0 {
+			key += fmt.Sprintf("/%d", h.AtUS) // lifted and halted again at its step is another time
+		}
+		out = append(out, stop{key: key, line: segmentLine(h)})
 	}
 	return out
 }
 
 func segmentLine(h rollout.HaltedSegment) string {
-	return fmt.Sprintf("* segment %s, left out at step %d\n", h.Labels, h.Rung)
+	when := ""
+	if h.AtUS > 0 {
+		when = " on " + time.UnixMicro(h.AtUS).UTC().Format("2006-01-02T15:04:05.000000Z")
+	}
+	return fmt.Sprintf("* segment %s, left out at step %d%s\n", h.Labels, h.Rung, when)
 }
 
 // anomaly is the report of a halted rollout. It names no endpoint and no tenant.

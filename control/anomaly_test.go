@@ -108,6 +108,13 @@ func TestALaterHaltIsReportedBesideTheFirst(t *testing.T) {
 	resumed.Halted = []rollout.HaltedSegment{{Labels: map[string]string{"os": "plan9"}, Rung: 2}}
 	h.open = []store.Rollout{resumed}
 	look(3)
+	// It is taken in again, and left out again at the same step.
+	resumed.Halted = []rollout.HaltedSegment{{Labels: map[string]string{"os": "plan9"}, Rung: 2, AtUS: now.UnixMicro()}}
+	h.open = []store.Rollout{resumed}
+	look(4)
+	resumed.Halted = []rollout.HaltedSegment{{Labels: map[string]string{"os": "plan9"}, Rung: 2, AtUS: now.Add(time.Hour).UnixMicro()}}
+	h.open = []store.Rollout{resumed}
+	look(5)
 	second := h.filed["rollout/7/"+strconv.FormatInt(r.Stopped.UnixMicro(), 10)]
 	if err := second.Received.Check(); err != nil || !strings.Contains(second.Received.Text, "stopped before: RP-") {
 		t.Errorf("the second report: %v, %s", err, second.Received.Text)

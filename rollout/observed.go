@@ -55,6 +55,9 @@ type HaltedSegment struct {
 	Labels fleet.Labels `json:"labels"`
 	Share  float64      `json:"share"` // of the fleet
 	Rung   int64        `json:"rung"`  // at which it was halted
+	// AtUS, microseconds since 1970, is when that was committed; 0 in records of older
+	// servers.
+	AtUS int64 `json:"at_us,omitempty"`
 }
 
 // Knowledge is what one decision leaves for the next: evidence that depends on

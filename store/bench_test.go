@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/headgate/headgate/internal/cputime"
 	"github.com/headgate/headgate/internal/pgtest"
 	"github.com/headgate/headgate/internal/span"
 	"github.com/headgate/headgate/release"
@@ -33,11 +33,11 @@ func BenchmarkBatch(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.Run(engine+"/"+size, func(b *testing.B) {
-				dsn, cpu := filepath.Join(b.TempDir(), "bench.db"), selfCPU
+				dsn, cpu := filepath.Join(b.TempDir(), "bench.db"), cputime.Used
 				if engine == "postgres" {
 					pg := pgtest.Start(b)
 					dsn = pg.NewDatabase(b)
-					cpu = func() time.Duration { return selfCPU() + treeCPU(pg.PID()) }
+					cpu = func() time.Duration { return cputime.Used() + treeCPU(pg.PID()) }
 				}
 				w := newBench(b, dsn, n, cpu)
 				b.Run("pair", w.pairs)
@@ -210,15 +210,6 @@ func (w *bench) held(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)/(w.cpu()-start).Seconds(), "asks/cpu-s")
-}
-
-// selfCPU is the CPU time of this process.
-func selfCPU() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic("getrusage of ourselves cannot fail: " + err.Error())
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // treeCPU is the CPU time of a process and of its children, dead ones included.

@@ -421,7 +421,11 @@ func (r *Rollout) apply(d rollout.Decision, now time.Time) {
 	if d.Accepted != nil {
 		r.Accepted = d.Accepted
 	}
-	r.Halted = rollout.Without(append(r.Halted, d.HaltSegments...), d.LiftSegments)
+	for _, h := range d.HaltSegments {
+		h.AtUS = micros(now)
+		r.Halted = append(r.Halted, h)
+	}
+	r.Halted = rollout.Without(r.Halted, d.LiftSegments)
 	r.Action, r.Reasons, r.State, r.Pace, r.HeldBy, r.Decided = d.Action, d.Reasons, d.State, d.Pace, d.HeldBy, now
 }
 

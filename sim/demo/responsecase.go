@@ -90,9 +90,10 @@ func (r *response) mitigate(ctx context.Context) error {
 	r.line("")
 	r.step("MITIGATE: two variants are found, the class is named and closed by a control")
 	return r.each(ctx,
-		r.fact("variant.searched", `{"query":"wildcard before length check","corpus":"acme/rules and acme/probe at HEAD","total":41,"reviewed":41,"found":["match.go:88","glob.go:17"]}`),
-		r.fact("rootcause.set", `{"class":"unchecked-wildcard","cwe":"CWE-155","text":"A wildcard is expanded before the number of inputs is checked."}`),
-		r.fact("control.added", `{"class":"unchecked-wildcard","check":"go vet -vettool=wildcardcheck","before":[{"on":"match.go:88","passed":false},{"on":"glob.go:17","passed":false}],"after":{"on":"acme/rules 3.0.0","passed":true}}`))
+		[]string{"case", "variant", "add", r.kase, "match.go:88", "--query", "wildcard before length check", "--corpus", "acme/rules and acme/probe at HEAD", "--total", "41", "--reviewed", "20"},
+		[]string{"case", "variant", "update", r.kase, "glob.go:17", "--query", "wildcard before length check", "--corpus", "acme/rules and acme/probe at HEAD", "--reviewed", "41"},
+		[]string{"case", "cause", r.kase, "unchecked-wildcard", "A wildcard is expanded before the number of inputs is checked.", "--cwe", "CWE-155"},
+		[]string{"case", "control", "add", r.kase, "go vet -vettool=wildcardcheck", "--after", product + " " + versions[2]})
 }
 
 // bindFix: the fix is a signed release; what it was tried for is signed too, and

@@ -38,7 +38,7 @@ func segments(t *testing.T, newDSN func(testing.TB) string) {
 		t.Fatal(err)
 	}
 	c := observe()
-	if n := c.Cohorts[0]; n.Granted != 6 || n.Size != 3 || n.Arm.Harmed != 0 || n.ByAge[0] != 2 || c.Control.Harmed != 1 || len(c.Halted) != 1 {
+	if n := c.Cohorts[0]; n.Granted != 6 || n.Size != 3 || n.Arm.Harmed != 0 || n.ByAge[0] != 2 || c.Control.Harmed != 1 || len(c.Halted) != 1 || c.Halted[0].AtUS == 0 {
 		t.Fatalf("without the segment: %+v, controls %+v", n, c.Control)
 	}
 	for i, want := range map[int]string{6: "segment-halted", 0: "already-harmed", 4: "segment-halted", 7: "granted"} {
