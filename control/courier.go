@@ -54,8 +54,6 @@ type Courier struct {
 	Grace time.Duration
 	Now   func() time.Time
 	Log   *slog.Logger
-	// Settled, if set, is told of each outcome.
-	Settled func(channel notify.Channel, outcome notify.Outcome)
 
 	once sync.Once
 	wake chan struct{}
@@ -139,9 +137,6 @@ func (c *Courier) attempt(ctx context.Context, sh store.Shipment) {
 		// released. No message's content or address goes to the log.
 		c.Log.LogAttrs(ctx, slog.LevelError, "outcome of a delivery not recorded", slog.Int64("delivery", sh.ID), slog.String("outcome", string(answer.Outcome)), slog.Any("err", err))
 		return
-	}
-	if c.Settled != nil {
-		c.Settled(sh.Channel, answer.Outcome)
 	}
 	if d.State == notify.Failed {
 		c.Log.LogAttrs(ctx, slog.LevelWarn, "delivery failed for good", slog.Int64("delivery", sh.ID), slog.String("channel", string(sh.Channel)), slog.Int("attempts", d.Attempts), slog.Int("code", d.Code))

@@ -78,9 +78,7 @@ func (s *Server) door() (*intake.Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &intake.Door{Reports: s.store, Secret: secret, Now: s.cfg.Now, Log: s.cfg.Log, Seen: func(way, outcome string) {
-		s.metrics.reports.WithLabelValues(way, outcome).Inc()
-	}}
+	d := &intake.Door{Reports: s.store, Secret: secret, Now: s.cfg.Now, Log: s.cfg.Log}
 	// The address is known once the listener is: a port of 0 takes a free one.
 	if d.Config, err = s.cfg.Intake.Complete(s.URL()); err != nil {
 		return nil, err

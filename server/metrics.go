@@ -13,21 +13,21 @@ import (
 	"github.com/headgate/headgate/store"
 )
 
-// metrics is what /metrics shows. Labels come from small fixed sets only.
+// metrics is what /metrics shows. Labels come from small fixed sets only. Reports,
+// notices, letters and calls are not counted: most are of sealed cases, and a total
+// would say when one came or went out.
 type metrics struct {
-	registry   *prometheus.Registry
-	requests   *prometheus.CounterVec
-	seconds    *prometheus.HistogramVec
-	batch      prometheus.Histogram
-	commit     prometheus.Histogram
-	failed     prometheus.Counter
-	grants     *prometheus.CounterVec
-	outcomes   *prometheus.CounterVec
-	deliveries *prometheus.CounterVec
-	decisions  *prometheus.CounterVec
-	rollouts   *prometheus.GaugeVec
-	skewed     prometheus.Counter
-	reports    *prometheus.CounterVec
+	registry  *prometheus.Registry
+	requests  *prometheus.CounterVec
+	seconds   *prometheus.HistogramVec
+	batch     prometheus.Histogram
+	commit    prometheus.Histogram
+	failed    prometheus.Counter
+	grants    *prometheus.CounterVec
+	outcomes  *prometheus.CounterVec
+	decisions *prometheus.CounterVec
+	rollouts  *prometheus.GaugeVec
+	skewed    prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -45,9 +45,7 @@ func newMetrics() *metrics {
 		rollouts: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "headgate_rollout_endpoints", Help: "Exposures of live rollouts by state, and their window."}, []string{"rollout", "state"}),
 		skewed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "headgate_clock_skew_total", Help: "Beacons whose clock was off by more than a minute."}),
 	}
-	m.deliveries = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "headgate_notice_deliveries_total", Help: "Attempts to deliver a notice by channel and outcome."}, []string{"channel", "outcome"})
-	m.reports = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "headgate_reports_total", Help: "Reports and messages from outside by way and what came of them."}, []string{"way", "outcome"})
-	m.registry.MustRegister(m.reports, m.requests, m.seconds, m.batch, m.commit, m.failed, m.grants, m.outcomes, m.deliveries, m.decisions, m.rollouts, m.skewed,
+	m.registry.MustRegister(m.requests, m.seconds, m.batch, m.commit, m.failed, m.grants, m.outcomes, m.decisions, m.rollouts, m.skewed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -178,9 +178,6 @@ func (s *Server) wireNotices() error {
 	}
 	s.courier = &control.Courier{
 		Outbox: s.store, Transports: transports, Holder: ids.Format("S", ids.Random()), Grace: c.StopGrace.Std() / 2, Now: c.Now, Log: c.Log,
-		Settled: func(ch notify.Channel, o notify.Outcome) {
-			s.metrics.deliveries.WithLabelValues(string(ch), string(o)).Inc()
-		},
 	}
 	s.herald = &control.Herald{
 		Notices: s.store, Policy: notify.DefaultPolicy(), Letterhead: s.letterhead, As: store.Engine("herald"),

@@ -237,6 +237,43 @@ func TestSealedCasesAreNotCountedByTheMetrics(t *testing.T) {
 	}
 }
 
+// A report through the public door, and the letter and the call that it makes, move no
+// metric: who reads them must not know that one came.
+func TestReportsAreNotCountedByTheMetrics(t *testing.T) {
+	o := newOnCall(t)
+	stopServer(t, o.s)
+	o.cfg.Intake = &intake.Config{Name: "Acme"}
+	o.start()
+	_, err := o.calls.SetRoster(t.Context(), connect.NewRequest(&headgatev1.SetRosterRequest{RosterJson: o.roster()}))
+	check(t, err)
+	scrape := func() string {
+		res, err := http.Get(o.s.URL() + "/metrics")
+		var kept []string
+		for line := range strings.Lines(page(t, res, err)) {
+			if strings.HasPrefix(line, "headgate_") || strings.HasPrefix(line, "# HELP headgate_") {
+				kept = append(kept, line)
+			}
+		}
+		return strings.Join(kept, "")
+	}
+	before := scrape()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, o.s.URL()+"/report", strings.NewReader(`{"title": "zebrafish", "text": "an okapi"}`))
+	check(t, err)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Idempotency-Key", "3f1b6d0e-0000-4000-8000-000000000007")
+	res, err := http.DefaultClient.Do(req)
+	if text := page(t, res, err); res.StatusCode/100 != 2 {
+		t.Fatalf("%d: %s", res.StatusCode, text)
+	}
+	o.after(0)
+	if o.hooks.count() == 0 {
+		t.Fatal("nobody was called: does the test look?")
+	}
+	if after := scrape(); after != before {
+		t.Errorf("a report moved the metrics, from\n%s\nto\n%s", before, after)
+	}
+}
+
 // Each service is about cases, or tells nothing of them: a new one must be decided.
 func TestEachServiceIsCountedAsWhatItTells(t *testing.T) {
 	tellsNothing := []string{

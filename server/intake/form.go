@@ -250,7 +250,6 @@ func (d *Door) postReport(w http.ResponseWriter, r *http.Request) {
 	}
 	from := address(r, d.Config.Proxies)
 	if !d.limits.mayReport(from, d.Now()) {
-		d.saw(string(psirt.FromForm), "limited")
 		d.tooMany(w)
 		return
 	}
@@ -260,7 +259,6 @@ func (d *Door) postReport(w http.ResponseWriter, r *http.Request) {
 		var files [][]byte
 		if received, files, err = f.report(psirt.FromForm); err == nil {
 			if !d.limits.report(from, d.Now()) { // others of this address were quicker
-				d.saw(string(psirt.FromForm), "limited")
 				d.tooMany(w)
 				return
 			}
@@ -273,7 +271,6 @@ func (d *Door) postReport(w http.ResponseWriter, r *http.Request) {
 		d.broken(w, r, "read form", err)
 		return
 	}
-	d.saw(string(psirt.FromForm), "invalid")
 	d.showForm(w, http.StatusUnprocessableEntity, f.fields, bad)
 }
 

@@ -13,7 +13,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -113,8 +112,6 @@ type Door struct {
 	Secret []byte
 	Now    func() time.Time
 	Log    *slog.Logger
-	// Seen, if set, is told of each attempt: by which way, and what came of it.
-	Seen func(way, outcome string)
 
 	once   sync.Once
 	limits *limits
@@ -228,24 +225,7 @@ func NewSecret() []byte {
 // submit keeps a report. When it returns without error the report is durable.
 func (d *Door) submit(ctx context.Context, s store.Submission) (store.Report, bool, error) {
 	s.Page = d.hashOf
-	out, fresh, err := d.Reports.Submit(ctx, s, d.Now())
-	outcome := "kept"
-	switch {
-	case errors.Is(err, psirt.ErrInvalid), errors.Is(err, store.ErrInvalid):
-		outcome = "invalid"
-	case err != nil:
-		outcome = "failed"
-	case !fresh:
-		outcome = "repeated"
-	}
-	d.saw(string(s.Received.Source), outcome)
-	return out, fresh, err
-}
-
-func (d *Door) saw(way, outcome string) {
-	if d.Seen != nil {
-		d.Seen(way, outcome)
-	}
+	return d.Reports.Submit(ctx, s, d.Now())
 }
 
 // getKey serves the public key.

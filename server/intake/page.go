@@ -76,7 +76,6 @@ func (d *Door) postPage(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		d.broken(w, r, "keep message", err)
 	default:
-		d.saw(string(psirt.FromForm), "message")
 		http.Redirect(w, r, r.URL.EscapedPath(), http.StatusSeeOther)
 	}
 }
@@ -231,12 +230,10 @@ func (d *Door) readJSON(w http.ResponseWriter, r *http.Request) (psirt.ReportRec
 }
 
 func (d *Door) refuseMany(w http.ResponseWriter) {
-	d.saw(string(psirt.FromAPI), "limited")
 	w.Header().Set("Retry-After", "600")
 	d.answer(w, http.StatusTooManyRequests, map[string]string{"code": "resource_exhausted", "message": "too many reports from your network; nothing was kept"})
 }
 
 func (d *Door) refuse(w http.ResponseWriter, err error) {
-	d.saw(string(psirt.FromAPI), "invalid")
 	d.answer(w, http.StatusBadRequest, map[string]string{"code": "invalid_argument", "message": err.Error()})
 }

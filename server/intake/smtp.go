@@ -95,7 +95,6 @@ func (b *mailBackend) NewSession(c *smtp.Conn) (smtp.Session, error) {
 		from = parseAddr(host)
 	}
 	if !slices.ContainsFunc(b.door.Config.Mail.From, func(p netip.Prefix) bool { return p.Contains(from) }) {
-		b.door.saw(string(psirt.FromMail), "stranger")
 		return nil, reply(554, smtp.EnhancedCode{5, 7, 1}, "mail is taken from our own mail server only")
 	}
 	select {
@@ -170,17 +169,14 @@ func (s *mailSession) Logout() error {
 func (d *Door) takeMail(ctx context.Context, raw []byte) error {
 	m, err := intake.ReadMail(raw, d.Key, d.Now())
 	if err != nil {
-		d.saw(string(psirt.FromMail), "invalid")
 		return reply(554, smtp.EnhancedCode{5, 6, 0}, intake.Line(err.Error()))
 	}
 	if !d.limits.all.AllowN(d.Now(), 1) {
-		d.saw(string(psirt.FromMail), "limited")
 		return reply(451, smtp.EnhancedCode{4, 7, 1}, "too many reports just now; come back later")
 	}
 	if report, ok := d.answered(m); ok && len(m.Files) == 0 && m.Text != "" && len(m.Text) <= psirt.MaxText {
 		err := d.Reports.AddToPage(ctx, d.hashOf(report), &psirt.ReportMessage{From: psirt.FromReporter, Text: m.Text}, d.Now())
 		if err == nil {
-			d.saw(string(psirt.FromMail), "message")
 			return nil
 		}
 		if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, psirt.ErrIllegal) && !errors.Is(err, psirt.ErrInvalid) {
