@@ -98,6 +98,14 @@ func TestMailGoesInAndOutThroughARealServer(t *testing.T) {
 	if n := len(mailed(t, s)); n != 1 {
 		t.Errorf("the answer became a report: %d", n)
 	}
+
+	// Encrypted again, without a key to answer to: the answer in clear holds no link.
+	sealed, _ = g.Run("The key is under the mat.\r\n", "--armor", "--encrypt", "-r", "security@acme.example")
+	send(head + "Message-ID: <3@example.org>\nSubject: Another\nContent-Type: text/plain\n\n" + sealed)
+	raw = string(mx.Await(t, "ada@example.org", 2)[1].Raw)
+	if strings.Contains(raw, "BEGIN PGP MESSAGE") || strings.Contains(raw, "/report/") || !strings.Contains(raw, "no key of yours") {
+		t.Errorf("the answer in clear to who wrote encrypted:\n%s", raw)
+	}
 }
 
 // The listener takes mail for its own addresses from its own network only, takes a

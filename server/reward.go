@@ -30,6 +30,9 @@ func (s intakeService) RewardReport(ctx context.Context, req *connect.Request[he
 		return nil, err
 	}
 	in := psirt.RewardFor{Score: -1, Duplicate: r.Role == psirt.Duplicate, Exercise: r.Exercise, Proof: req.Msg.Proof, Accepted: r.Case != ""}
+	if r.Case == "" && r.Closed == "" {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("it belongs to no case and is not closed: nothing is decided yet"))
+	}
 	if r.Case != "" {
 		if in.Score, err = s.highestScore(ctx, v, r.Case, now); err != nil {
 			return nil, err

@@ -37,16 +37,22 @@ func (d *Door) Parcel(ctx context.Context, papers Papers, l store.Letter) (notif
 		p.Key = string(key)
 	}
 	p.MessageID = d.AnswerID(id, int(l.Seq))
-	p.Message = notify.Message{Subject: "Your report " + id, Opaque: "...", Body: d.letterText(l.Kind, id)}
+	p.Message = notify.Message{Subject: "Your report " + id, Opaque: "...", Body: d.letterText(l.Kind, id, p.Key == "" && wasEncrypted(r.ReportReceived))}
 	return p, nil
 }
 
-func (d *Door) letterText(kind store.LetterKind, id string) string {
+// letterText is what a letter says. In clear to somebody who wrote encrypted it does
+// not say where the page is, for the page shows what was encrypted.
+func (d *Door) letterText(kind store.LetterKind, id string, secret bool) string {
 	var b strings.Builder
 	if kind == store.LetterReceived {
 		fmt.Fprintf(&b, "Thank you. Your report to %s is kept; its number is %s.\n", d.Config.Name, id)
 	} else {
 		fmt.Fprintf(&b, "%s wrote to you about your report %s.\n", d.Config.Name, id)
+	}
+	if secret {
+		b.WriteString("\nIt came encrypted and brought no key of yours, and this mail is in clear: so it does not hold the address of your page. Please write to us once more, encrypted, with that number and your public key attached; we then answer encrypted.\n")
+		return b.String()
 	}
 	fmt.Fprintf(&b, "\nThis page is yours alone. There you see where your report stands, read what we write, and answer:\n\n  %s\n\n", d.PageURL(id))
 	b.WriteString("Whoever has this address can read the page: please keep it to yourself. You may also answer this mail.\n")

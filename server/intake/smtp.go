@@ -259,9 +259,9 @@ func mailText(m intake.Mail) string {
 	b.WriteString("\n\n---\n\n")
 	switch {
 	case m.Encrypted && m.Signature == intake.SignedBy:
-		fmt.Fprintf(&b, "Came encrypted, signed by the key %s that it brought along.\n", m.Signer)
+		fmt.Fprintf(&b, cameEncrypted+", signed by the key %s that it brought along.\n", m.Signer)
 	case m.Encrypted:
-		b.WriteString("Came encrypted" + signatureText(m) + ".\n")
+		b.WriteString(cameEncrypted + signatureText(m) + ".\n")
 	default:
 		b.WriteString("Came in clear" + signatureText(m) + ". Its sender's address is not proven.\n")
 	}
@@ -269,6 +269,15 @@ func mailText(m intake.Mail) string {
 		b.WriteString("\n* could not be read: " + p)
 	}
 	return strings.TrimSpace(b.String())
+}
+
+// cameEncrypted begins what is noted beneath the text of a mail that did.
+const cameEncrypted = "Came encrypted"
+
+// wasEncrypted tells whether a report came in an encrypted mail, by that note.
+func wasEncrypted(r psirt.ReportReceived) bool {
+	i := strings.LastIndex(r.Text, "---\n\n")
+	return r.Source == psirt.FromMail && i >= 0 && strings.HasPrefix(r.Text[i+len("---\n\n"):], cameEncrypted)
 }
 
 func signatureText(m intake.Mail) string {
