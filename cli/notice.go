@@ -8,6 +8,7 @@ import (
 
 	headgatev1 "github.com/headgate/headgate/api/headgate/v1"
 	"github.com/headgate/headgate/internal/strict"
+	"github.com/headgate/headgate/psirt"
 )
 
 // maxNoticeFile is the largest file that is read for a notice, bytes.
@@ -102,7 +103,9 @@ func (a *app) noticeTell() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				req.Rung = k.Rung
+				if req.Rung = k.Rung; k.Rung == string(psirt.Sealed) || k.Rung == string(psirt.Partners) {
+					req.Rung = string(psirt.TenantsRung) // the server says that it is too early
+				}
 			}
 			if err := a.confirm("To be told of %s at rung %s, each its own part: %s, less those who know.", args[0], req.Rung, who); err != nil {
 				return err
