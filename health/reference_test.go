@@ -100,3 +100,40 @@ func TestAlarmsKeepTheFalseDiscoveryRate(t *testing.T) {
 		}
 	}
 }
+
+// TestWorseIsAnEValue: its mean under chances of any kind, each at most what was
+// expected, is at most 1, found by the sum over all outcomes.
+func TestWorseIsAnEValue(t *testing.T) {
+	for _, q := range [][]float64{{0.05}, {0.5}, {1}, {0.001, 0.2, 0.05}} {
+		const n = 400
+		law, expected := []float64{1}, 0.0 // of the number of worse ones
+		for i := range n {
+			p := q[i%len(q)]
+			expected += p
+			next := make([]float64, len(law)+1)
+			for k, w := range law {
+				next[k] += w * (1 - p)
+				next[k+1] += w * p
+			}
+			law = next
+		}
+		mean := 0.0
+		for k, w := range law {
+			mean += math.Exp(math.Log(w) + LogWorse(int64(k), expected)) // in logs: w may be too small for a float
+		}
+		if !(mean <= 1+1e-9) {
+			t.Errorf("chances %v: mean %v", q, mean)
+		}
+	}
+	if got := LogMean(3); got != 3 {
+		t.Errorf("the mean of one is %v", got)
+	}
+	if got, want := LogMean(math.Log(2), math.Log(6), 0), math.Log(3); math.Abs(got-want) > 1e-12 {
+		t.Errorf("mean %v, want %v", got, want)
+	}
+	for _, v := range []float64{LogWorse(-1, 1), LogWorse(1, math.NaN()), LogWorse(1, math.Inf(1))} {
+		if v != 0 {
+			t.Errorf("nonsense speaks: %v", v)
+		}
+	}
+}

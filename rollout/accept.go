@@ -12,6 +12,8 @@ type Accepted struct {
 	// Vitals are the measurements that were known: the evidence of slowness counts
 	// from there.
 	Vitals
+	// Measures are the same of the policy's measures, in its order.
+	Measures []Compared `json:"measures,omitempty"`
 	// Signals neither halt nor hold while they stay on the bad side: each is struck
 	// off when it is seen on the good side, and halts from then on.
 	Signals []string `json:"signals,omitempty"`
@@ -27,7 +29,7 @@ type Vitals struct {
 // accept is what resuming accepts. Which signals were bad need not be known: the
 // next look strikes off those that are not.
 func (s Standing) accept() *Accepted {
-	a := Accepted{Vitals: s.Vitals}
+	a := Accepted{Vitals: s.Vitals, Measures: s.Measures}
 	for _, sig := range s.Policy.Signals {
 		if sig.Then == SignalHalt {
 			a.Signals = append(a.Signals, sig.Name)
@@ -78,7 +80,7 @@ func (a *Accepted) check() error {
 	if a.Slow < 0 || a.Slow > a.Measured || len(a.Signals) > MaxSignals {
 		return fmt.Errorf("%d slow of %d, %d signals; want counts, and at most %d signals", a.Slow, a.Measured, len(a.Signals), MaxSignals)
 	}
-	return nil
+	return checkCompared(a.Measures, MaxMeasures)
 }
 
 // known says what was accepted, a line for each thing.
@@ -88,6 +90,11 @@ func (a *Accepted) known() (out []string) {
 	}
 	if a.Measured > 0 {
 		out = append(out, fmt.Sprintf("accepted when it was resumed: vitals of %d compared, %d above the controls' 95th percentile; the evidence counts from there", a.Measured, a.Slow))
+	}
+	for _, c := range a.Measures {
+		if c.Measured > 0 {
+			out = append(out, fmt.Sprintf("accepted when it was resumed: of %d compared by a measure %d were worse; the evidence counts from there", c.Measured, c.Worse))
+		}
 	}
 	for _, name := range a.Signals {
 		out = append(out, "accepted when it was resumed: signal "+name+", until it is good again")

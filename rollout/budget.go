@@ -48,6 +48,9 @@ type Budget struct {
 	// vitals. While it is, each step exposes at most doubtedStep times what is exposed
 	// already: enough to settle the doubt. 0 is never to doubt, only to halt.
 	SlowDoubt float64 `json:"slow_doubt,omitempty"`
+	// Measures are compared like vitals, with the same budget for each; all together
+	// share the evidence's alpha and the doubt.
+	Measures []Measure `json:"measures,omitempty"`
 	// Holdback is the part of the fleet that stays control until the finish.
 	Holdback float64 `json:"holdback"`
 	// Baseline is the share of healthy endpoints that fail within the first horizon
@@ -196,7 +199,7 @@ func (b Budget) check() (field string, err error) {
 			return "critical", err
 		}
 	}
-	return "", nil
+	return b.checkMeasures()
 }
 
 // maxCritical is how many combinations a policy may declare.

@@ -148,6 +148,10 @@ func (p Policy) CanSwitch(to Policy) error {
 			return fmt.Errorf("horizon %d of %q is %s and was %s: failures were counted by another age: %w", i, to.Name, h.Age, was[i].Age, ErrState)
 		}
 	}
+	// What was compared is counted by the place of the measure.
+	if old, next := p.Budget.Measures, to.Budget.Measures; len(next) > len(old) || !slices.Equal(next, old[:len(next)]) {
+		return fmt.Errorf("%q names measures that are not the first ones of %q: endpoints were compared by others: %w", to.Name, p.Name, ErrState)
+	}
 	return nil
 }
 

@@ -30,6 +30,8 @@ var changes = map[string]string{
 	"harm-limit":            "nothing undoes a halt but two people who resume it",
 	"preflight-failed":      "nothing undoes a halt but two people who resume it",
 	"vitals-doubt":          "more endpoints compared with their controls",
+	"measure-doubt":         "more endpoints compared with their controls",
+	"measure":               "nothing undoes a halt but two people who resume it",
 	"vitals":                "nothing undoes a halt but two people who resume it",
 	"segment-evidence":      "the evidence without the segment; a halted segment stays out",
 	"diagnosing":            "a segment that explains the failures, or more failures without one",
@@ -67,9 +69,9 @@ func Explain(s Snapshot, d Decision) Explanation {
 		e.Known = append(e.Known, fmt.Sprintf("%d endpoints besides are kept from it by their tenants' limits", n))
 	}
 	if o := s.Observed; o != nil {
-		e.Known = append(e.Known, o.known()...)
-		if b := s.Policy.Budget; b != nil && b.SlowShare > 0 && !o.Vitals {
-			e.Known = append(e.Known, "vitals are not judged: too few controls report any to compare with")
+		e.Known = append(e.Known, o.known(s.Policy.Budget)...)
+		if b := s.Policy.Budget; b != nil {
+			e.Known = append(e.Known, o.unjudged(*b)...)
 		}
 	}
 	for i, r := range d.Reasons {
@@ -116,9 +118,9 @@ func (c Cohort) vitals() string {
 }
 
 // known is what was observed, a line for each group that shows anything.
-func (o Observed) known() (out []string) {
+func (o Observed) known(b *Budget) (out []string) {
 	line := func(name string, c Cohort) {
-		out = append(out, fmt.Sprintf("%s: %d granted, %d reported and %d silent failures, %d at risk", name, c.Granted, c.Arm.Harmed, c.Arm.Silent, c.Arm.AtRisk)+c.vitals())
+		out = append(out, fmt.Sprintf("%s: %d granted, %d reported and %d silent failures, %d at risk", name, c.Granted, c.Arm.Harmed, c.Arm.Silent, c.Arm.AtRisk)+c.vitals()+c.measures(b))
 	}
 	for i, c := range o.Cohorts {
 		line(fmt.Sprintf("cohort %d", i), c)
@@ -136,10 +138,16 @@ func (o Observed) known() (out []string) {
 // known is the evidence and the budgets in one line.
 func (n Numbers) known() string {
 	text := fmt.Sprintf("evidence e^%.1f, e^%.1f halts; of vitals e^%.1f, e^%.1f halts", n.LogE, n.LogHalt, n.LogSlow, n.LogHaltSlow)
+	for _, m := range n.Measures {
+		text += fmt.Sprintf(" with %s e^%.1f", m.Measure, m.Log)
+	}
 	for _, b := range n.Bounds {
 		harm := "harmed"
-		if b.Age == "vitals" {
+		switch {
+		case b.Age == vitals:
 			harm = "slowed down"
+		case b.Measure:
+			harm = "worse"
 		}
 		text += fmt.Sprintf("; by %s at most %.3g %% %s, a budget of %.0f pays for %.0f of %d", b.Age, 100*b.Upper, harm, b.Budget, math.Min(b.Allowed, 1e15), n.Target)
 	}

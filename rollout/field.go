@@ -55,6 +55,10 @@ var fields = []Field{
 	{"budget.max_excluded", "the largest share of the fleet in halted segments; beyond it everything halts"},
 	{"budget.slow_share", "the share of the fleet that the release may slow down beyond the controls' 95th percentile; 0 is not to judge"},
 	{"budget.slow_doubt", "the probability with which a good release may be doubted for its vitals: while it is, a step exposes at most four times as many; 0 or left out is never"},
+	{"budget.measures", "what else endpoints are compared by, each with slow_share as its budget; at most 8"},
+	{"budget.measures[].measure", "crashes, start, or the name that the product's check command says"},
+	{"budget.measures[].over", "how many there were over 1m, 10m or 1h, for which an endpoint must have run the version; left out is no count but a value"},
+	{"budget.measures[].worse", "by how much it may grow, or with a minus sign fall, and not be worse: \"20%\", of a value also \"-10%\""},
 	{"budget.holdback", "the share of the fleet that stays control until the finish"},
 	{"budget.baseline", "the share of healthy endpoints that fail by the first horizon all the same; plans the cohorts, judges nothing"},
 	{"signals", "things outside that the rollout looks at, in the server's Prometheus; what cannot be read holds it"},
@@ -99,7 +103,7 @@ func (d Declared) check() (field string, err error) {
 
 // spans are the fields that hold a length of time: package json does not say
 // which one an unreadable text stood in.
-var spans = []string{"probation", "grant_ttl", "grace", "fill_timeout", "poll", "beacon", "ages", "budget.horizons[].age", "signals[].for"}
+var spans = []string{"probation", "grant_ttl", "grace", "fill_timeout", "poll", "beacon", "ages", "budget.horizons[].age", "budget.measures[].over", "signals[].for"}
 
 // misread finds the field whose length of time cannot be read, "" if none.
 func misread(document []byte) (field string) {

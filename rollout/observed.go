@@ -26,6 +26,9 @@ type Observed struct {
 	Failures []Failures `json:"-"`
 	// Vitals tells whether the product reports any.
 	Vitals bool `json:"vitals"`
+	// Measures are how many controls there were by each of the policy's measures when
+	// the first exposed endpoint was compared; 0 is too few to compare.
+	Measures []int64 `json:"measures,omitempty"`
 	// Halted are the segments halted so far; HaltedShare is their union's part of
 	// the fleet.
 	Halted      []HaltedSegment `json:"halted,omitempty"`
@@ -47,6 +50,8 @@ type Cohort struct {
 	// first outcome.
 	Slow     int64 `json:"slow"`
 	Measured int64 `json:"measured"`
+	// Measures are the same by the policy's measures, in its order.
+	Measures []Compared `json:"measures,omitempty"`
 }
 
 // HaltedSegment is a segment that the rollout leaves out.
@@ -96,6 +101,8 @@ type Numbers struct {
 	LogHalt     float64 `json:"log_halt"`
 	LogSlow     float64 `json:"log_slow"`
 	LogHaltSlow float64 `json:"log_halt_slow"`
+	// Measures are what LogSlow is the mean of, beside vitals.
+	Measures []MeasureEvidence `json:"measures,omitempty"`
 	// Ladder is the plan from the start; GatesLimit is how many gates any policy
 	// needs that keeps the same budget.
 	Ladder     []int64 `json:"ladder,omitempty"`
@@ -103,10 +110,16 @@ type Numbers struct {
 	GatesLimit int64   `json:"gates_limit,omitempty"`
 }
 
+// MeasureEvidence is the log e-value of one of a policy's measures.
+type MeasureEvidence struct {
+	Measure string  `json:"measure"`
+	Log     float64 `json:"log_e"`
+}
+
 // Bound is one horizon's budget inequality: Allowed = Before + (Budget -
 // BeforeFailed) / Upper.
 type Bound struct {
-	Age      string  `json:"age"` // or "vitals"
+	Age      string  `json:"age"` // or "vitals", or with Measure a measure
 	Budget   float64 `json:"budget"`
 	Upper    float64 `json:"upper"`  // of the excess failure rate
 	Cohort   int     `json:"cohort"` // whose look it is; -1 is none yet
@@ -118,6 +131,7 @@ type Bound struct {
 	// the age.
 	Before       int64 `json:"before,omitempty"`
 	BeforeFailed int64 `json:"before_failed,omitempty"`
+	Measure      bool  `json:"measure,omitempty"`
 }
 
 // check refuses what cannot have been observed.
@@ -137,11 +151,17 @@ func (o Observed) check(b Budget) error {
 		if c.Size < 0 || c.Size > c.Granted || c.Granted > 1<<40 || c.Slow < 0 || c.Slow > c.Measured {
 			return fmt.Errorf("cohort %d: granted %d, size %d, slow %d of %d", i, c.Granted, c.Size, c.Slow, c.Measured)
 		}
+		if err := checkCompared(c.Measures, len(b.Measures)); err != nil {
+			return fmt.Errorf("cohort %d: %w", i, err)
+		}
 	}
 	for i, c := range o.Cells {
 		if i > 0 && c.ID <= o.Cells[i-1].ID || min(c.Failed, c.ControlFailed, c.AtRisk, c.ControlAtRisk, c.Exposed) < 0 || !(c.Share >= 0 && c.Share <= 1) || !(c.Weight >= 0 && c.Weight <= 1) {
 			return fmt.Errorf("cell %d: %+v: want rising ids, counts, and shares of 0 to 1", i, c)
 		}
+	}
+	if len(o.Measures) > len(b.Measures) {
+		return fmt.Errorf("controls of %d measures; the policy names %d", len(o.Measures), len(b.Measures))
 	}
 	if o.CellsTested < int64(len(o.Cells)) && b.Segments || !(o.HaltedShare >= 0 && o.HaltedShare <= 1) {
 		return fmt.Errorf("%d segments tested, %d listed, %v of the fleet halted", o.CellsTested, len(o.Cells), o.HaltedShare)

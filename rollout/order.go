@@ -51,7 +51,9 @@ type Standing struct {
 	// Policy and Vitals say what else resuming accepts.
 	Policy Policy
 	Vitals Vitals
-	Halted []HaltedSegment
+	// Measures are by the policy's measures what Vitals is by vitals.
+	Measures []Compared
+	Halted   []HaltedSegment
 	// LiftAskedBy is the operator who asked to lift the segment LiftAskedOf, as
 	// fleet.Labels.String writes it, and waits for another one.
 	LiftAskedBy, LiftAskedOf string

@@ -19,6 +19,8 @@ type pacing struct {
 	now time.Time
 	k   Knowledge
 	n   Numbers
+	// compared is what measures say: vitals first.
+	compared []comparison
 }
 
 // unexplained is how many failures without a segment that explains them make a
@@ -78,9 +80,8 @@ func (s Snapshot) newPacing(now time.Time) *pacing {
 		p.k.Tested = p.o.CellsTested
 	}
 	p.mature()
-	vitals := p.o.vitals(s.Accepted)
 	p.n.LogE, p.n.LogHalt = p.k.Evidence.Log(), -math.Log(p.b.alphaFailures())
-	p.n.LogSlow, p.n.LogHaltSlow = health.LogExceedance(vitals.Slow, vitals.Measured), -math.Log(p.b.alphaSlow())
+	p.weigh()
 	p.n.GatesUsed = s.Pace.Rung
 	p.bounds()
 	return p
@@ -131,18 +132,11 @@ func (p *pacing) bounds() {
 		}
 		p.addBound(b)
 	}
-	if p.b.SlowShare > 0 && p.o.Vitals {
-		b := Bound{Age: "vitals", Budget: p.b.slowBudget(p.s.Control.Fit), Upper: 1, Cohort: -1}
-		for _, g := range p.k.Gates {
-			if c := p.o.Cohorts[g.Cohort]; g.Horizon == 0 {
-				u := health.UpperExceedance(c.Slow, c.Measured, p.b.delta(g.Cohort, 0))
-				p.improve(&b, Bound{Upper: u, Cohort: g.Cohort, Failed: c.Slow, Size: c.Measured, Expected: 0.05 * float64(c.Measured)})
-			}
-		}
+	for _, c := range p.compared {
 		// The first cohort measures too few to say anything of one endpoint in a
 		// hundred; the second is let through on the failures' account.
-		if p.s.Pace.Rung > 0 {
-			p.addBound(b)
+		if c.judged && p.s.Pace.Rung > 0 {
+			p.addBound(p.bound(c))
 		}
 	}
 	if p.doubted() {
@@ -232,7 +226,8 @@ func (p *pacing) alarm() (Decision, bool) {
 	a := p.s.Pace.AcceptedHarm
 	accepted := a > 0 && p.failed() < a+unexplained
 	if p.n.LogSlow >= p.n.LogHaltSlow && (!accepted || p.s.Accepted != nil) {
-		return p.s.stop(Reason{"vitals", fmt.Sprintf("endpoints are slower than their controls: e-value e^%.1f; e^%.1f halts", p.n.LogSlow, p.n.LogHaltSlow)}), true
+		code, text := p.against("are")
+		return p.s.stop(Reason{code, fmt.Sprintf("%s: e-value e^%.1f; e^%.1f halts", text, p.n.LogSlow, p.n.LogHaltSlow)}), true
 	}
 	if accepted {
 		return Decision{}, false

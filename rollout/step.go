@@ -80,7 +80,7 @@ func (p *pacing) plan() {
 // plansVitals tells whether the plan knows the budget of vitals: at the start, when
 // nobody was compared yet, as if they were going to be.
 func (p *pacing) plansVitals() bool {
-	return p.s.Rules >= 1 && p.b.SlowShare > 0 && (p.o.Vitals || p.s.Pace.Ceiling == 0)
+	return p.s.Rules >= 1 && p.b.SlowShare > 0 && (p.judges() || p.s.Pace.Ceiling == 0)
 }
 
 // open lets the rollout grow to total endpoints, cover of them for coverage.
@@ -238,12 +238,24 @@ func (p *pacing) ruling() Reason {
 		}
 	}
 	if p.doubted() && p.n.Allowed < r.Allowed {
-		return Reason{"vitals-doubt", fmt.Sprintf("endpoints seem slower than their controls: e-value e^%.1f, e^%.1f halts; until that is settled a step exposes at most %d times as many", p.n.LogSlow, p.n.LogHaltSlow, doubtedStep)}
+		code, text := p.against("seem")
+		return Reason{code + "-doubt", fmt.Sprintf("%s: e-value e^%.1f, e^%.1f halts; until that is settled a step exposes at most %d times as many", text, p.n.LogSlow, p.n.LogHaltSlow, doubtedStep)}
+	}
+	if r.Measure {
+		return r.ruling()
 	}
 	if r.Cohort < 0 {
 		return Reason{"bound", fmt.Sprintf("%s: no cohort has reached it, so a failure rate of 100 %% is possible; the budget is %.0f", r.Age, r.Budget)}
 	}
 	return Reason{"bound", fmt.Sprintf("%s: of %d in cohort %d, %d failed and %.1f were to be expected, so the release harms at most %.3g %%; the budget of %.0f pays for %.0f", r.Age, r.Size, r.Cohort, r.Failed, r.Expected, 100*r.Upper, r.Budget, r.Allowed)}
+}
+
+// ruling is a measure's bound as a reason.
+func (b Bound) ruling() Reason {
+	if b.Size == 0 {
+		return Reason{"bound", fmt.Sprintf("%s: no cohort was compared, so that it may be worse on every endpoint; the budget is %.0f", b.Age, b.Budget)}
+	}
+	return Reason{"bound", fmt.Sprintf("%s: of %d compared in cohort %d, %d are worse and %.1f were to be expected, so the release makes it worse on at most %.3g %%; the budget of %.0f pays for %.0f", b.Age, b.Size, b.Cohort, b.Failed, b.Expected, 100*b.Upper, b.Budget, b.Allowed)}
 }
 
 // shortOf says what would change a hold.

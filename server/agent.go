@@ -191,6 +191,11 @@ func readBeacon(m *headgatev1.BeaconRequest) (r store.BeaconReport, err error) {
 			return r, fmt.Errorf("products[%d]: %w", i, err)
 		}
 		r.Installations = append(r.Installations, store.Installation{Product: p.Product, Version: p.Version, Digest: p.Digest, Healthy: p.Healthy, Crashes: p.Crashes})
+		measures, err := readMeasures(p.Measures)
+		if err != nil {
+			return r, fmt.Errorf("products[%d].measures%w", i, err)
+		}
+		r.Measures = append(r.Measures, measures)
 		if p.Attempt == nil {
 			continue
 		}

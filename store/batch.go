@@ -65,6 +65,7 @@ type BeaconReport struct {
 	Seq           int64
 	Installations []Installation
 	Attempts      []AttemptReport
+	Measures      [][]Measure // of each installation, in their order
 	RSS           int64 // bytes; 0 is not known
 	CPU           int64 // of the agent and its engines lately, millionths of a core; 0 is not known
 	Sandbox       []string
@@ -105,7 +106,7 @@ func (s *Store) CommitBatch(ctx context.Context, b Batch, now time.Time) (BatchA
 	err := s.inWrite(ctx, "commit batch", func(c conn) error {
 		r := &batchRun{
 			c: c, batch: b, now: now.UTC().Truncate(time.Microsecond),
-			gates: map[int64]*gate{}, endpoints: map[int64]*identity{}, latest: map[int64]int{}, fallen: map[int64][]any{}, spoke: map[int64]bool{},
+			gates: map[int64]*gate{}, endpoints: map[int64]*identity{}, latest: map[int64]int{}, fallen: map[int64][]any{}, spoke: map[int64]bool{}, ceilings: map[int64]ceiling{}, bars: map[barKey]bar{},
 			answer: BatchAnswer{Asks: make([]GrantAnswer, len(b.Asks)), Beacons: make([]BeaconAnswer, len(b.Beacons))},
 		}
 		if err := r.load(ctx); err != nil {
@@ -149,6 +150,9 @@ type batchRun struct {
 	// unhealthy and did not before; spoke are those who proved who they are.
 	fallen map[int64][]any
 	spoke  map[int64]bool
+	// What exposed endpoints are held against, by rollout, found once.
+	ceilings map[int64]ceiling
+	bars     map[barKey]bar
 }
 
 // takeBeacons moves exposures as the beacons report.

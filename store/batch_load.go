@@ -69,7 +69,7 @@ type exposure struct {
 	settled        time.Time
 	reverted       bool
 	rung           int64
-	measured       int64 // measuredFast or measuredSlow; 0 is not yet
+	measured       int64 // what became of each comparison: measure.go
 	isMeasured     bool  // just now
 	reason, detail string
 	down           time.Duration
@@ -198,7 +198,7 @@ func (c conn) readGate(ctx context.Context, id int64, now time.Time, lock string
 	if n := g.watched.cohorts[rungCoverage]; n != nil {
 		g.gate.Covered = n.granted
 	}
-	if g.watched.judgesVitals() {
+	if g.watched.compares() {
 		c.s.sampleFor(g.static.product)
 	}
 	for _, h := range g.watched.halted {

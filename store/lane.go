@@ -125,6 +125,9 @@ func (c conn) switchLane(ctx context.Context, ro *Rollout, w LaneSwitch, now tim
 		if len(n.byAge) > horizons {
 			n.byAge, n.changed = n.byAge[:horizons], true
 		}
+		if measures := len(w.Policy.Budget.Measures); len(n.measures) > measures {
+			n.measures, n.changed = n.measures[:measures], true
+		}
 	}
 	if err := c.saveCohorts(ctx, ro.ID, &watched{policy: w.Policy, cohorts: cohorts}); err != nil {
 		return err

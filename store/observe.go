@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,11 +27,11 @@ const far = int64(1) << 62
 
 // What the hot path reads and writes for rollouts with a budget.
 const (
-	textCohorts = `SELECT rung, granted, size, unsettled, last, harmed, silent, recent, by_age, measured, slow FROM rollout_cohort WHERE rollout = $1 ORDER BY rung`
-	textCohort  = `INSERT INTO rollout_cohort (rollout, rung, granted, size, unsettled, last, harmed, silent, recent, by_age, measured, slow) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+	textCohorts = `SELECT rung, granted, size, unsettled, last, harmed, silent, recent, by_age, measured, slow, measures FROM rollout_cohort WHERE rollout = $1 ORDER BY rung`
+	textCohort  = `INSERT INTO rollout_cohort (rollout, rung, granted, size, unsettled, last, harmed, silent, recent, by_age, measured, slow, measures) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 		ON CONFLICT (rollout, rung) DO UPDATE SET granted = excluded.granted, size = excluded.size, unsettled = excluded.unsettled, last = excluded.last,
 		harmed = excluded.harmed, silent = excluded.silent, recent = excluded.recent, by_age = excluded.by_age,
-		measured = excluded.measured, slow = excluded.slow`
+		measured = excluded.measured, slow = excluded.slow, measures = excluded.measures`
 	textWatching = `SELECT id, switches FROM rollout WHERE product = $1 AND state IN ('running', 'held', 'finished') ORDER BY id`
 )
 
@@ -52,6 +53,7 @@ type cohort struct {
 	recent                   []grants
 	byAge                    []int64
 	measured, slow           int64 // by vitals; of controls, how many the first comparison had
+	measures                 []compared
 	changed                  bool
 }
 
@@ -94,9 +96,9 @@ func (c conn) cohorts(ctx context.Context, id int64) (map[int64]*cohort, error) 
 	rows, err := c.rows(ctx, textCohorts, id)
 	err = each(rows, err, func() error {
 		var rung, last int64
-		var recent, byAge []byte
+		var recent, byAge, measures []byte
 		n := &cohort{}
-		if err := rows.Scan(&rung, &n.granted, &n.size, &n.unsettled, &last, &n.harmed, &n.silent, &recent, &byAge, &n.measured, &n.slow); err != nil {
+		if err := rows.Scan(&rung, &n.granted, &n.size, &n.unsettled, &last, &n.harmed, &n.silent, &recent, &byAge, &n.measured, &n.slow, &measures); err != nil {
 			return err
 		}
 		n.last = fromMicros(last)
@@ -105,6 +107,9 @@ func (c conn) cohorts(ctx context.Context, id int64) (map[int64]*cohort, error) 
 		}
 		if err := json.Unmarshal(byAge, &n.byAge); err != nil {
 			return fmt.Errorf("cohort %d: by_age: %w", rung, err)
+		}
+		if err := json.Unmarshal(measures, &n.measures); err != nil {
+			return fmt.Errorf("cohort %d: measures: %w", rung, err)
 		}
 		out[rung] = n
 		return nil
@@ -351,12 +356,16 @@ func (c conn) saveCohorts(ctx context.Context, id int64, w *watched) error {
 		if n.recent == nil {
 			n.recent = []grants{}
 		}
+		if n.measures == nil {
+			n.measures = []compared{}
+		}
 		recent, err1 := json.Marshal(n.recent)
 		byAge, err2 := json.Marshal(n.byAge)
-		if err1 != nil || err2 != nil {
-			return fmt.Errorf("cohort %d: %w, %w", rung, err1, err2)
+		measures, err3 := json.Marshal(n.measures)
+		if err := errors.Join(err1, err2, err3); err != nil {
+			return fmt.Errorf("cohort %d: %w", rung, err)
 		}
-		_, err := c.exec(ctx, textCohort, id, rung, n.granted, n.size, n.unsettled, micros(n.last), n.harmed, n.silent, string(recent), string(byAge), n.measured, n.slow)
+		_, err := c.exec(ctx, textCohort, id, rung, n.granted, n.size, n.unsettled, micros(n.last), n.harmed, n.silent, string(recent), string(byAge), n.measured, n.slow, string(measures))
 		if err != nil {
 			return fmt.Errorf("save cohort %d: %w", rung, err)
 		}

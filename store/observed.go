@@ -29,6 +29,7 @@ func (c conn) observed(ctx context.Context, r Rollout, now time.Time) (*rollout.
 	if n := rows[rungControl]; n != nil {
 		o.Control = health.Arm{Harmed: n.harmed, Silent: n.silent}
 		o.Vitals = n.measured > 0
+		o.Measures = n.controls(r.Policy)
 	}
 	if r.Policy.Budget.Segments {
 		o.Failures, err = c.failures(ctx, r.ID)
@@ -42,7 +43,7 @@ func (n *cohort) observed(r Rollout, now time.Time) rollout.Cohort {
 	if n == nil {
 		return rollout.Cohort{Last: r.RungSince, ByAge: make([]int64, len(r.Policy.Budget.Horizons))}
 	}
-	out := rollout.Cohort{Granted: n.granted, Size: n.size, Last: n.last, Slow: n.slow, Measured: n.measured}
+	out := rollout.Cohort{Granted: n.granted, Size: n.size, Last: n.last, Slow: n.slow, Measured: n.measured, Measures: n.compared(r.Policy)}
 	atRisk := max(0, n.size-n.harmed-n.silent)
 	young := min(n.young(now, r.Policy.Quiet()), atRisk)
 	out.Arm = health.Arm{Harmed: n.harmed, Silent: n.silent, AtRisk: atRisk, AtLeast: atRisk - young, Young: young}

@@ -18,7 +18,7 @@ func (s *Store) OrderRollout(ctx context.Context, id int64, o rollout.Order, now
 			return err
 		}
 		before, stands := ro.State, ro.standing()
-		if stands.Vitals, err = c.vitals(ctx, ro); err != nil {
+		if stands.Vitals, stands.Measures, err = c.compared(ctx, ro); err != nil {
 			return err
 		}
 		got, err := rollout.Obey(stands, o)
@@ -51,21 +51,23 @@ func (s *Store) OrderRollout(ctx context.Context, id int64, o rollout.Order, now
 	return ro, err
 }
 
-// vitals counts the exposed endpoints of a rollout whose vitals were compared.
-func (c conn) vitals(ctx context.Context, r Rollout) (v rollout.Vitals, err error) {
+// compared counts the exposed endpoints of a rollout that were compared, by vitals
+// and by the policy's measures.
+func (c conn) compared(ctx context.Context, r Rollout) (v rollout.Vitals, m []rollout.Compared, err error) {
 	if r.Policy.Budget == nil {
-		return v, nil
+		return v, nil, nil
 	}
 	rows, err := c.cohorts(ctx, r.ID)
 	for rung, n := range rows {
 		if rung != rungControl {
 			v.Slow, v.Measured = v.Slow+n.slow, v.Measured+n.measured
+			m = rollout.Sum(m, n.compared(r.Policy))
 		}
 	}
-	return v, err
+	return v, m, err
 }
 
-// standing is what an order may depend on, but for the vitals.
+// standing is what an order may depend on, but for what was compared.
 func (r Rollout) standing() rollout.Standing {
 	return rollout.Standing{
 		State: r.State, Pace: r.Pace, HeldBy: r.HeldBy, ResumeAskedBy: r.ResumeAskedBy, Counts: r.Counts, PreflightFailed: r.PreflightFailed,

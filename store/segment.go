@@ -110,7 +110,7 @@ func (s *Store) Composition(ctx context.Context, id int64, since, now time.Time)
 // tally is what part of a cohort lies in a segment.
 type tally struct {
 	size, unsettled, harmed, silent int64
-	measured, slow                  int64
+	compared                        [1 + rollout.MaxMeasures]verdicts
 	byAge                           []int64
 }
 
@@ -151,10 +151,12 @@ func (c conn) tallies(ctx context.Context, r Rollout, kept map[int64]*cohort, in
 	if err != nil {
 		return nil, fmt.Errorf("count exposures by labels: %w", err)
 	}
-	err = read(`SELECT x.rung, e.labels, '', COUNT(*), COALESCE(SUM(CASE WHEN x.measured = 2 THEN 1 ELSE 0 END), 0)
-		FROM exposure x JOIN endpoint e ON e.id = x.endpoint WHERE x.rollout = $1 AND x.measured > 0 GROUP BY x.rung, e.labels`, func(rung, n, slow int64, _ string) {
+	err = read(`SELECT x.rung, e.labels, '', COUNT(*), x.measured
+		FROM exposure x JOIN endpoint e ON e.id = x.endpoint WHERE x.rollout = $1 AND x.measured > 0 GROUP BY x.rung, e.labels, x.measured`, func(rung, n, measured int64, _ string) {
 		t := at(rung)
-		t.measured, t.slow = t.measured+n, t.slow+slow
+		for i := range t.compared {
+			t.compared[i].add(verdict(measured, i), n)
+		}
 	})
 	if err != nil {
 		return nil, fmt.Errorf("count measurements by labels: %w", err)
@@ -200,7 +202,7 @@ func (c conn) countOut(ctx context.Context, r Rollout, sign int64, in func(fleet
 		}
 		n.unsettled = max(0, n.unsettled+sign*t.unsettled)
 		n.harmed, n.silent = max(0, n.harmed+sign*t.harmed), max(0, n.silent+sign*t.silent)
-		n.measured, n.slow = max(0, n.measured+sign*t.measured), max(0, n.slow+sign*t.slow)
+		n.countOut(t, sign)
 		for j := range n.byAge {
 			n.byAge[j] = max(0, n.byAge[j]+sign*t.byAge[j])
 		}
@@ -280,8 +282,8 @@ func (c conn) examineCohorts(ctx context.Context, id int64) (wrong []string, err
 			wrong = append(wrong, fmt.Sprintf("cohort %d: kept %d granted, %d in size, %d open, %d harmed, %d silent; its rows are %d, %d, %d, %d, %d",
 				rung, k.granted, k.size, k.unsettled, k.harmed, k.silent, granted, f.size, f.unsettled, f.harmed, f.silent))
 		}
-		if rung != rungControl && (k.measured != f.measured || k.slow != f.slow) {
-			wrong = append(wrong, fmt.Sprintf("cohort %d: kept %d slow of %d measured; its rows are %d of %d", rung, k.slow, k.measured, f.slow, f.measured))
+		if rung != rungControl {
+			wrong = append(wrong, k.examine(rung, f, len(r.Policy.Budget.Measures))...)
 		}
 	}
 	if !r.Policy.Budget.Segments {

@@ -1,9 +1,9 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,7 +27,7 @@ const (
 	sampleError = 1e-3
 )
 
-// What became of an exposure's measurement, as stored.
+// What became of a comparison, as stored.
 const (
 	measuredFast = 1
 	measuredSlow = 2
@@ -43,9 +43,11 @@ type use struct{ cpu, rss float64 }
 // saidUse is what an endpoint's last beacon said.
 type saidUse struct {
 	use
-	at     time.Time
-	digest string  // of the product that runs
-	tried  []int64 // rollouts of which it has an attempt
+	says     bool // what it uses
+	measures []Measure
+	at       time.Time
+	digest   string  // of the product that runs
+	tried    []int64 // rollouts of which it has an attempt
 }
 
 // sample is what a product's endpoints said last.
@@ -87,16 +89,16 @@ func (s *Store) sampleBeacons(beacons []BeaconReport, latest map[int64]int, now 
 	}
 	for endpoint, i := range latest {
 		b := beacons[i]
-		u, ok := useOf(b)
-		if !ok {
-			continue
-		}
+		u, says := useOf(b)
 		for _, in := range b.Installations {
 			c, ok := s.samples.Peek(in.Product)
 			if !ok || !in.Healthy {
 				continue
 			}
-			said := saidUse{use: u, at: now, digest: in.Digest}
+			said := saidUse{use: u, says: says, measures: b.measures(in.Product), at: now, digest: in.Digest}
+			if !says && len(said.measures) == 0 {
+				continue
+			}
 			for _, a := range b.Attempts {
 				if a.State != AttemptStaged && a.State != AttemptPreflightFailed {
 					said.tried = append(said.tried, a.Rollout)
@@ -119,53 +121,60 @@ type ceiling struct {
 // endpoints exceeds the limit and not one in ten.
 func (c ceiling) score(u use) float64 { return max(u.cpu/c.typical.cpu, u.rss/c.typical.rss) }
 
-// ceilingOf finds the limit from controls: so high that with sampleError more than
-// a twentieth of all controls exceed it. Fewer than about 135 controls have none.
+// ceilingOf finds the limit from controls.
 func ceilingOf(controls []use) ceiling {
-	n := int64(len(controls))
-	above := int64(-1) // how many of the sample may lie above the limit
-	for lo, hi := int64(0), n/20; lo <= hi; {
-		k := (lo + hi) / 2
-		if health.UpperRate(k, n, sampleError) <= health.Exceeding {
-			above, lo = k, k+1
-		} else {
-			hi = k - 1
-		}
-	}
-	if n == 0 || above < 0 {
+	if mostAbove(int64(len(controls))) < 0 {
 		return ceiling{}
 	}
-	median := func(of func(use) float64) float64 {
-		all := make([]float64, 0, n)
-		for _, u := range controls {
-			all = append(all, of(u))
+	of := func(f func(use) float64) []float64 {
+		all := make([]float64, len(controls))
+		for i, u := range controls {
+			all[i] = f(u)
 		}
-		slices.Sort(all)
-		return all[n/2]
+		return all
 	}
-	c := ceiling{typical: use{median(func(u use) float64 { return u.cpu }), median(func(u use) float64 { return u.rss })}, of: n}
-	slices.SortFunc(controls, func(a, b use) int { return cmp.Compare(c.score(a), c.score(b)) })
-	c.limit = c.score(controls[n-1-above])
+	median := func(all []float64) float64 {
+		slices.Sort(all)
+		return all[len(all)/2]
+	}
+	c := ceiling{typical: use{median(of(func(u use) float64 { return u.cpu })), median(of(func(u use) float64 { return u.rss }))}}
+	b := barOf(of(c.score))
+	c.limit, c.of = b.limit, b.of
 	return c
 }
 
-// ceiling is the limit of a rollout's controls now: endpoints that run another
+// controls are what the controls of a rollout said last: endpoints that run another
 // artifact of the product, never tried this one, and were heard from lately.
-func (r *batchRun) ceiling(g *gate) ceiling {
-	var controls []use
+func (r *batchRun) controls(g *gate) (out []saidUse) {
 	since := r.now.Add(-3 * g.static.policy.Beacon.Std())
 	for _, said := range r.c.s.sampleFor(g.static.product).Values() {
 		if said.digest != g.static.digest && !said.at.Before(since) && !slices.Contains(said.tried, g.gate.Rollout) {
-			controls = append(controls, said.use)
+			out = append(out, said)
 		}
 	}
-	return ceilingOf(controls)
+	return out
 }
 
-// takeMeasures compares the vitals of endpoints that are proven with their
-// controls', each once: at its first beacon from the proof on that can be compared.
+// ceiling is the limit of a rollout's controls now.
+func (r *batchRun) ceiling(g *gate) ceiling {
+	if c, known := r.ceilings[g.gate.Rollout]; known {
+		return c
+	}
+	var all []use
+	for _, said := range r.controls(g) {
+		if said.says {
+			all = append(all, said.use)
+		}
+	}
+	c := ceilingOf(all)
+	r.ceilings[g.gate.Rollout] = c
+	return c
+}
+
+// takeMeasures compares endpoints that are proven with their controls, each once by
+// vitals and by each measure: at its first beacon from the proof on that can be
+// compared.
 func (r *batchRun) takeMeasures() error {
-	limits := map[int64]ceiling{}
 	for _, b := range r.batch.Beacons {
 		id := r.endpoints[b.Endpoint]
 		if !id.authentic(b.Secret) {
@@ -173,19 +182,14 @@ func (r *batchRun) takeMeasures() error {
 		}
 		for _, a := range b.Attempts {
 			g := r.gates[a.Rollout]
-			if a.State != AttemptProven || g == nil || !g.watched.judgesVitals() || g.static.digest != a.Digest {
+			if a.State != AttemptProven || g == nil || !g.watched.compares() || g.static.digest != a.Digest {
 				continue
 			}
 			x := g.exposures[b.Endpoint]
-			if x == nil || x.state != health.Proven || x.reverted || x.measured != 0 {
+			if x == nil || x.state != health.Proven || x.reverted || x.comparedBy(1+len(g.watched.policy.Budget.Measures)) {
 				continue
 			}
-			c, known := limits[a.Rollout]
-			if !known {
-				c = r.ceiling(g)
-				limits[a.Rollout] = c
-			}
-			if err := r.measure(g, id, x, b, c); err != nil {
+			if err := r.measure(g, id, x, b); err != nil {
 				return err
 			}
 		}
@@ -193,11 +197,30 @@ func (r *batchRun) takeMeasures() error {
 	return nil
 }
 
-// measure counts one endpoint's measurement. That controls can be compared is kept
+// measure compares one endpoint by all that it was not compared by yet.
+func (r *batchRun) measure(g *gate, id *identity, x *exposure, b BeaconReport) error {
+	labels, err := r.c.s.labelsOf(id.labels.Value())
+	if err != nil || g.watched.leftOut(labels) {
+		return err
+	}
+	if verdict(x.measured, 0) == 0 {
+		r.measureVitals(g, x, b)
+	}
+	said := b.measures(g.static.product)
+	for i := range g.watched.policy.Budget.Measures {
+		if verdict(x.measured, i+1) == 0 {
+			r.measureBy(g, i, x, said)
+		}
+	}
+	return nil
+}
+
+// measureVitals counts one endpoint's vitals. That controls can be compared is kept
 // too: then exposed endpoints that say nothing are not proven fast.
-func (r *batchRun) measure(g *gate, id *identity, x *exposure, b BeaconReport, c ceiling) error {
+func (r *batchRun) measureVitals(g *gate, x *exposure, b BeaconReport) {
+	c := r.ceiling(g)
 	if c.of == 0 {
-		return nil
+		return
 	}
 	w := g.watched
 	if k := w.cohorts[rungControl]; k == nil || k.measured == 0 {
@@ -205,24 +228,29 @@ func (r *batchRun) measure(g *gate, id *identity, x *exposure, b BeaconReport, c
 	}
 	u, ok := useOf(b)
 	if !ok {
-		return nil
+		return
 	}
-	labels, err := r.c.s.labelsOf(id.labels.Value())
-	if err != nil || w.leftOut(labels) {
-		return err
-	}
-	n := w.cohort(x.rung)
+	n, slow := w.cohort(x.rung), c.score(u) > c.limit
 	n.measured++
-	x.measured, x.isMeasured = measuredFast, true
-	if c.score(u) > c.limit {
+	if slow {
 		n.slow++
-		x.measured = measuredSlow
+	}
+	x.compare(0, slow)
+}
+
+// measures are what a beacon says of a product.
+func (b BeaconReport) measures(product string) []Measure {
+	for i, in := range b.Installations {
+		if in.Product == product && i < len(b.Measures) {
+			return b.Measures[i]
+		}
 	}
 	return nil
 }
 
-// judgesVitals tells whether a rollout's budget asks for vitals.
-func (w *watched) judgesVitals() bool { return w != nil && w.policy.Budget.SlowShare > 0 }
+// compares tells whether a rollout's budget asks for vitals, without which it has
+// no measures either.
+func (w *watched) compares() bool { return w != nil && w.policy.Budget.SlowShare > 0 }
 
 // saveMeasured writes which exposures were measured.
 func (r *batchRun) saveMeasured(ctx context.Context, g *gate) error {
@@ -232,9 +260,9 @@ func (r *batchRun) saveMeasured(ctx context.Context, g *gate) error {
 			by[x.measured] = append(by[x.measured], endpoint)
 		}
 	}
-	for _, how := range []int64{measuredFast, measuredSlow} {
+	for _, how := range slices.Sorted(maps.Keys(by)) {
 		if _, err := r.c.execList(ctx, listMeasured, []any{g.gate.Rollout, how}, distinct(by[how])); err != nil {
-			return fmt.Errorf("record whose vitals were compared: %w", err)
+			return fmt.Errorf("record who was compared: %w", err)
 		}
 	}
 	return nil

@@ -185,6 +185,8 @@ type Product struct {
 	Safe bool `json:"safe,omitempty"`
 	// Crashes are abnormal exits of the running version.
 	Crashes int64 `json:"crashes"`
+	// Measures of how the running version does; what is not known is left out.
+	Measures []Measure `json:"measures,omitempty"`
 	// Staged is what waits for a grant, if anything.
 	Staged *Staged `json:"staged,omitempty"`
 	// LastGood is the digest that a revert would go back to.
@@ -193,6 +195,14 @@ type Product struct {
 	Attempt *Attempt `json:"attempt,omitempty"`
 	// Quarantine lists digests that failed here and are refused.
 	Quarantine []Quarantined `json:"quarantine,omitempty"`
+}
+
+// Measure is headgate.v1.ProductMeasure: a value, or of a count how many there were
+// in each of release.MeasureSpans, -1 if that is not known.
+type Measure struct {
+	Name   string  `json:"name"`
+	Value  float64 `json:"value,omitempty"`
+	Lately []int64 `json:"lately,omitempty"`
 }
 
 // Staged is a release that passed preflight and waits for a grant.

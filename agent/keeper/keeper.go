@@ -55,6 +55,7 @@ type Config struct {
 	tick        time.Duration
 	controlLost time.Duration
 	cpuWindow   time.Duration
+	spans       []time.Duration // of counts: release.MeasureSpans
 	fs          func(slot.FS) slot.FS
 }
 
@@ -82,6 +83,9 @@ func (c Config) withDefaults() (Config, error) {
 		c.fs = func(f slot.FS) slot.FS { return f }
 	}
 	c.controlLost = c.ControlLost
+	if c.spans == nil {
+		c.spans = release.MeasureSpans
+	}
 	for _, d := range []struct {
 		v   *time.Duration
 		def time.Duration
@@ -171,7 +175,7 @@ func (k *Keeper) add(product string) error {
 	if err != nil {
 		return fmt.Errorf("keep product %s: %w", product, err)
 	}
-	u := &unit{k: k, product: product, dir: dir, log: log, slot: s, calls: make(chan func()), wake: make(chan struct{}, 1), results: make(chan result, 1), ended: make(chan struct{})}
+	u := &unit{k: k, product: product, dir: dir, log: log, slot: s, calls: make(chan func()), wake: make(chan struct{}, 1), results: make(chan result, 1), meter: meter{spans: k.cfg.spans}, ended: make(chan struct{})}
 	k.units[product] = u
 	k.order = append(k.order, u)
 	return nil

@@ -53,6 +53,11 @@ func TestMain(m *testing.M) {
 			fmt.Println("EICAR not found")
 			os.Exit(1)
 		}
+		if strings.HasPrefix(string(b), "measured") {
+			runs, _ := os.ReadFile("runs")
+			os.WriteFile("runs", append(runs, '.'), 0o600)
+			fmt.Printf("4 samples\nheadgate: count false-positives %d\nheadgate: value exec-latency 0.25\nheadgate: count no number\n", 1000+3*len(runs))
+		}
 	case "preflight":
 		if b, _ := os.ReadFile(filepath.Join(os.Args[2], "mode")); strings.HasPrefix(string(b), "badload") {
 			panic("cannot load")
@@ -119,6 +124,11 @@ func engineMain(dir string) {
 		if _, err := os.Stat("started"); err != nil {
 			os.WriteFile("started", nil, 0o600)
 			panic("first start")
+		}
+	case "measured": // crashes once after it was ready
+		if _, err := os.Stat("started"); err != nil {
+			os.WriteFile("started", nil, 0o600)
+			go func() { time.Sleep(500 * time.Millisecond); panic("now and then") }()
 		}
 	case "fork": // a child that leaves the group
 		cmd := exec.Command(os.Args[0], "engine", dir)

@@ -51,6 +51,7 @@ type unit struct {
 	checking bool
 	checked  int
 	failing  string // why the last check failed, or empty
+	meter    meter
 
 	staging string // digest being staged
 	cancel  context.CancelFunc
@@ -94,7 +95,7 @@ func (u *unit) run(ctx context.Context) {
 		case <-done:
 			u.exited()
 		case r := <-u.results:
-			u.checkedAs(r.ref, r.why)
+			u.checkedAs(r)
 		case <-u.wake:
 		case <-tick.C:
 		}
@@ -143,6 +144,7 @@ func (u *unit) start() {
 			u.switchedAt = time.Now()
 		}
 	}
+	u.meter.runs(u.ref.Digest, time.Now())
 	if err := u.spawn(); err != nil {
 		u.log.Error("version does not start", "digest", u.ref.Digest, "err", err)
 		u.failed(true, false, err.Error())
@@ -251,6 +253,7 @@ func (u *unit) exited() {
 func (u *unit) failed(abnormal, wasReady bool, text string) {
 	if abnormal {
 		u.crashes++
+		u.meter.crashes.total++
 	}
 	if !u.candidate() {
 		u.goodFailed(abnormal, text)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/headgate/headgate/agent/ipc"
 	"github.com/headgate/headgate/agent/slot"
+	"github.com/headgate/headgate/release"
 )
 
 // look brings the unit up to date with time and with what its engine said.
@@ -30,6 +31,9 @@ func (u *unit) look() {
 func (u *unit) becomeReady() {
 	now := time.Now()
 	u.ready, u.checkAt = now, now
+	if a := u.manifest.Activate; a.Notify || !a.LongRunning { // of any other the first check says it
+		u.meter.ready(now)
+	}
 	if u.failedAt.IsZero() {
 		return
 	}
@@ -141,30 +145,38 @@ func (u *unit) check(now time.Time) {
 		case !res.Passed():
 			why = fmt.Sprintf("exit status %d, signal %d: %s", res.Exit, res.Signal, lastLine(res.Output))
 		}
-		u.results <- result{ref, why} // has room: one check at a time
+		said, unread := release.ParseSaid(res.Output)
+		u.results <- result{ref, why, said, unread} // has room: one check at a time
 	})
 }
 
 // result is how a check of a version went; why is empty if it passed.
 type result struct {
-	ref *slot.Ref
-	why string
+	ref    *slot.Ref
+	why    string
+	said   []release.Said
+	unread error // of a measure that could not be read
 }
 
 // checkedAs takes a check's result, unless another version runs by now.
-func (u *unit) checkedAs(ref *slot.Ref, why string) {
+func (u *unit) checkedAs(r result) {
 	u.checking = false
-	if u.ref == nil || u.ref.Digest != ref.Digest || u.ready.IsZero() || u.k.ctx.Err() != nil {
+	if u.ref == nil || u.ref.Digest != r.ref.Digest || u.ready.IsZero() || u.k.ctx.Err() != nil {
 		return
 	}
-	u.failing = why
-	if why == "" {
+	if r.unread != nil {
+		u.log.Warn("the check says a measure that cannot be read", "digest", r.ref.Digest, "err", r.unread)
+	}
+	u.failing = r.why
+	if r.why == "" {
 		u.checked++
+		u.meter.ready(time.Now())
+		u.meter.take(r.said, time.Now())
 		return
 	}
-	u.log.Warn("check failed", "digest", ref.Digest, "why", why)
+	u.log.Warn("check failed", "digest", r.ref.Digest, "why", r.why)
 	if u.candidate() {
-		u.revert("check-failed", why, true)
+		u.revert("check-failed", r.why, true)
 	}
 }
 
@@ -176,6 +188,9 @@ func (u *unit) publish() {
 		v.said = u.proc.notice()
 	}
 	v.status = productStatus(u.product, r, v.healthy, u.crashes)
+	if u.ref != nil {
+		v.status.Measures = u.meter.said(time.Now())
+	}
 	u.mu.Lock()
 	changed := !sameStatus(u.seen.status, v.status)
 	u.seen = v

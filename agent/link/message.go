@@ -35,6 +35,9 @@ func BeaconOf(seq int64, st ipc.Status, goodbye bool, clock time.Time) *v1.Beaco
 	}
 	for _, p := range st.Products {
 		ps := &v1.ProductState{Product: p.Product, Version: p.Version, Digest: p.Digest, Healthy: p.Healthy, Crashes: p.Crashes}
+		for _, m := range p.Measures {
+			ps.Measures = append(ps.Measures, &v1.ProductMeasure{Name: m.Name, Value: m.Value, Lately: m.Lately})
+		}
 		if a := p.Attempt; a != nil {
 			ps.Attempt = &v1.Attempt{
 				Rollout: a.Rollout, Digest: a.Digest, State: attemptStates[a.State],

@@ -46,6 +46,7 @@ var suite = []struct {
 	{"BudgetCountsBothArmsByOneRule", bothArms},
 	{"SilenceThatIsFoundLateCountsAtEveryHorizon", lateSilence},
 	{"VitalsAreComparedOnceWithConcurrentControls", vitals},
+	{"MeasuresAreComparedOnceEachWithConcurrentControls", measures},
 	{"PoliciesAreRevisions", policies},
 	{"OneOfTwoAppliesWins", oneApply},
 	{"HaltedSegmentsAreCountedOut", segments},

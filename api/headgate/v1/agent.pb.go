@@ -623,8 +623,13 @@ type ProductState struct {
 	// Whether it is up and its checks pass, as far as the endpoint knows.
 	Healthy bool `protobuf:"varint,4,opt,name=healthy,proto3" json:"healthy,omitempty"`
 	// Abnormal exits of the running version so far.
-	Crashes       int64    `protobuf:"varint,5,opt,name=crashes,proto3" json:"crashes,omitempty"`
-	Attempt       *Attempt `protobuf:"bytes,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Crashes int64    `protobuf:"varint,5,opt,name=crashes,proto3" json:"crashes,omitempty"`
+	Attempt *Attempt `protobuf:"bytes,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// What is measured of how the running version does. At most 18: two are the
+	// agent's own of every product, "crashes" (a count) and "start" (a value: seconds
+	// from the version's first start here until it was ready); the others are what its
+	// check command says. What is not known is left out.
+	Measures      []*ProductMeasure `protobuf:"bytes,7,rep,name=measures,proto3" json:"measures,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -701,6 +706,78 @@ func (x *ProductState) GetAttempt() *Attempt {
 	return nil
 }
 
+func (x *ProductState) GetMeasures() []*ProductMeasure {
+	if x != nil {
+		return x.Measures
+	}
+	return nil
+}
+
+// ProductMeasure is a value or a count.
+type ProductMeasure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 40 of a-z, 0-9 and inner hyphens, a letter first.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What is measured, in the product's own unit; 0 to 1e15. Nothing for a count.
+	Value float64 `protobuf:"fixed64,2,opt,name=value,proto3" json:"value,omitempty"`
+	// Of a count, how many there were in the last minute, ten minutes and hour; -1
+	// while the running version has not been watched for so long. Empty for a value.
+	Lately        []int64 `protobuf:"varint,3,rep,packed,name=lately,proto3" json:"lately,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProductMeasure) Reset() {
+	*x = ProductMeasure{}
+	mi := &file_headgate_v1_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProductMeasure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProductMeasure) ProtoMessage() {}
+
+func (x *ProductMeasure) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_v1_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProductMeasure.ProtoReflect.Descriptor instead.
+func (*ProductMeasure) Descriptor() ([]byte, []int) {
+	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ProductMeasure) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ProductMeasure) GetValue() float64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *ProductMeasure) GetLately() []int64 {
+	if x != nil {
+		return x.Lately
+	}
+	return nil
+}
+
 type Vitals struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// CPU time of the agent and its engines since their start, microseconds.
@@ -726,7 +803,7 @@ type Vitals struct {
 
 func (x *Vitals) Reset() {
 	*x = Vitals{}
-	mi := &file_headgate_v1_agent_proto_msgTypes[6]
+	mi := &file_headgate_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +815,7 @@ func (x *Vitals) String() string {
 func (*Vitals) ProtoMessage() {}
 
 func (x *Vitals) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_agent_proto_msgTypes[6]
+	mi := &file_headgate_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +828,7 @@ func (x *Vitals) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vitals.ProtoReflect.Descriptor instead.
 func (*Vitals) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Vitals) GetCpuUs() int64 {
@@ -827,7 +904,7 @@ type BeaconRequest struct {
 
 func (x *BeaconRequest) Reset() {
 	*x = BeaconRequest{}
-	mi := &file_headgate_v1_agent_proto_msgTypes[7]
+	mi := &file_headgate_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +916,7 @@ func (x *BeaconRequest) String() string {
 func (*BeaconRequest) ProtoMessage() {}
 
 func (x *BeaconRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_agent_proto_msgTypes[7]
+	mi := &file_headgate_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +929,7 @@ func (x *BeaconRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeaconRequest.ProtoReflect.Descriptor instead.
 func (*BeaconRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *BeaconRequest) GetSeq() int64 {
@@ -918,7 +995,7 @@ type BeaconResponse struct {
 
 func (x *BeaconResponse) Reset() {
 	*x = BeaconResponse{}
-	mi := &file_headgate_v1_agent_proto_msgTypes[8]
+	mi := &file_headgate_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1007,7 @@ func (x *BeaconResponse) String() string {
 func (*BeaconResponse) ProtoMessage() {}
 
 func (x *BeaconResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_agent_proto_msgTypes[8]
+	mi := &file_headgate_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1020,7 @@ func (x *BeaconResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeaconResponse.ProtoReflect.Descriptor instead.
 func (*BeaconResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BeaconResponse) GetAckedSeq() int64 {
@@ -985,7 +1062,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_headgate_v1_agent_proto_msgTypes[9]
+	mi := &file_headgate_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1074,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_agent_proto_msgTypes[9]
+	mi := &file_headgate_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1087,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Check) GetId() string {
@@ -1069,7 +1146,7 @@ type CheckResult struct {
 
 func (x *CheckResult) Reset() {
 	*x = CheckResult{}
-	mi := &file_headgate_v1_agent_proto_msgTypes[10]
+	mi := &file_headgate_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1158,7 @@ func (x *CheckResult) String() string {
 func (*CheckResult) ProtoMessage() {}
 
 func (x *CheckResult) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_v1_agent_proto_msgTypes[10]
+	mi := &file_headgate_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1171,7 @@ func (x *CheckResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResult.ProtoReflect.Descriptor instead.
 func (*CheckResult) Descriptor() ([]byte, []int) {
-	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_headgate_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CheckResult) GetId() string {
@@ -1156,14 +1233,19 @@ const file_headgate_v1_agent_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06detail\x18\x05 \x01(\tR\x06detail\x12\x15\n" +
 	"\x06age_us\x18\x06 \x01(\x03R\x05ageUs\x12\x17\n" +
-	"\adown_us\x18\a \x01(\x03R\x06downUs\"\xbe\x01\n" +
+	"\adown_us\x18\a \x01(\x03R\x06downUs\"\xf7\x01\n" +
 	"\fProductState\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\x12\x18\n" +
 	"\ahealthy\x18\x04 \x01(\bR\ahealthy\x12\x18\n" +
 	"\acrashes\x18\x05 \x01(\x03R\acrashes\x12.\n" +
-	"\aattempt\x18\x06 \x01(\v2\x14.headgate.v1.AttemptR\aattempt\"\xc5\x01\n" +
+	"\aattempt\x18\x06 \x01(\v2\x14.headgate.v1.AttemptR\aattempt\x127\n" +
+	"\bmeasures\x18\a \x03(\v2\x1b.headgate.v1.ProductMeasureR\bmeasures\"R\n" +
+	"\x0eProductMeasure\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value\x12\x16\n" +
+	"\x06lately\x18\x03 \x03(\x03R\x06lately\"\xc5\x01\n" +
 	"\x06Vitals\x12\x15\n" +
 	"\x06cpu_us\x18\x01 \x01(\x03R\x05cpuUs\x12\x1b\n" +
 	"\trss_bytes\x18\x02 \x01(\x03R\brssBytes\x12\x16\n" +
@@ -1232,7 +1314,7 @@ func file_headgate_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_headgate_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_headgate_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_headgate_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_headgate_v1_agent_proto_goTypes = []any{
 	(GrantVerdict)(0),      // 0: headgate.v1.GrantVerdict
 	(AttemptState)(0),      // 1: headgate.v1.AttemptState
@@ -1243,34 +1325,36 @@ var file_headgate_v1_agent_proto_goTypes = []any{
 	(*GrantResponse)(nil),  // 6: headgate.v1.GrantResponse
 	(*Attempt)(nil),        // 7: headgate.v1.Attempt
 	(*ProductState)(nil),   // 8: headgate.v1.ProductState
-	(*Vitals)(nil),         // 9: headgate.v1.Vitals
-	(*BeaconRequest)(nil),  // 10: headgate.v1.BeaconRequest
-	(*BeaconResponse)(nil), // 11: headgate.v1.BeaconResponse
-	(*Check)(nil),          // 12: headgate.v1.Check
-	(*CheckResult)(nil),    // 13: headgate.v1.CheckResult
-	nil,                    // 14: headgate.v1.EnrolRequest.LabelsEntry
+	(*ProductMeasure)(nil), // 9: headgate.v1.ProductMeasure
+	(*Vitals)(nil),         // 10: headgate.v1.Vitals
+	(*BeaconRequest)(nil),  // 11: headgate.v1.BeaconRequest
+	(*BeaconResponse)(nil), // 12: headgate.v1.BeaconResponse
+	(*Check)(nil),          // 13: headgate.v1.Check
+	(*CheckResult)(nil),    // 14: headgate.v1.CheckResult
+	nil,                    // 15: headgate.v1.EnrolRequest.LabelsEntry
 }
 var file_headgate_v1_agent_proto_depIdxs = []int32{
-	14, // 0: headgate.v1.EnrolRequest.labels:type_name -> headgate.v1.EnrolRequest.LabelsEntry
+	15, // 0: headgate.v1.EnrolRequest.labels:type_name -> headgate.v1.EnrolRequest.LabelsEntry
 	0,  // 1: headgate.v1.GrantResponse.verdict:type_name -> headgate.v1.GrantVerdict
 	1,  // 2: headgate.v1.Attempt.state:type_name -> headgate.v1.AttemptState
 	7,  // 3: headgate.v1.ProductState.attempt:type_name -> headgate.v1.Attempt
-	8,  // 4: headgate.v1.BeaconRequest.products:type_name -> headgate.v1.ProductState
-	9,  // 5: headgate.v1.BeaconRequest.vitals:type_name -> headgate.v1.Vitals
-	13, // 6: headgate.v1.BeaconRequest.check_results:type_name -> headgate.v1.CheckResult
-	12, // 7: headgate.v1.BeaconResponse.checks:type_name -> headgate.v1.Check
-	2,  // 8: headgate.v1.CheckResult.state:type_name -> headgate.v1.CheckState
-	3,  // 9: headgate.v1.AgentService.Enrol:input_type -> headgate.v1.EnrolRequest
-	5,  // 10: headgate.v1.AgentService.Grant:input_type -> headgate.v1.GrantRequest
-	10, // 11: headgate.v1.AgentService.Beacon:input_type -> headgate.v1.BeaconRequest
-	4,  // 12: headgate.v1.AgentService.Enrol:output_type -> headgate.v1.EnrolResponse
-	6,  // 13: headgate.v1.AgentService.Grant:output_type -> headgate.v1.GrantResponse
-	11, // 14: headgate.v1.AgentService.Beacon:output_type -> headgate.v1.BeaconResponse
-	12, // [12:15] is the sub-list for method output_type
-	9,  // [9:12] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	9,  // 4: headgate.v1.ProductState.measures:type_name -> headgate.v1.ProductMeasure
+	8,  // 5: headgate.v1.BeaconRequest.products:type_name -> headgate.v1.ProductState
+	10, // 6: headgate.v1.BeaconRequest.vitals:type_name -> headgate.v1.Vitals
+	14, // 7: headgate.v1.BeaconRequest.check_results:type_name -> headgate.v1.CheckResult
+	13, // 8: headgate.v1.BeaconResponse.checks:type_name -> headgate.v1.Check
+	2,  // 9: headgate.v1.CheckResult.state:type_name -> headgate.v1.CheckState
+	3,  // 10: headgate.v1.AgentService.Enrol:input_type -> headgate.v1.EnrolRequest
+	5,  // 11: headgate.v1.AgentService.Grant:input_type -> headgate.v1.GrantRequest
+	11, // 12: headgate.v1.AgentService.Beacon:input_type -> headgate.v1.BeaconRequest
+	4,  // 13: headgate.v1.AgentService.Enrol:output_type -> headgate.v1.EnrolResponse
+	6,  // 14: headgate.v1.AgentService.Grant:output_type -> headgate.v1.GrantResponse
+	12, // 15: headgate.v1.AgentService.Beacon:output_type -> headgate.v1.BeaconResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_headgate_v1_agent_proto_init() }
@@ -1284,7 +1368,7 @@ func file_headgate_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_v1_agent_proto_rawDesc), len(file_headgate_v1_agent_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
