@@ -61,6 +61,7 @@ func measured(t *testing.T, worse, compared int64) Snapshot {
 	n := float64(compared)
 	second := Cohort{Granted: 30_000, Size: 30_000, Last: t0, ByAge: []int64{0}, Arm: health.Arm{AtRisk: 30_000, AtLeast: 30_000}, Measured: 6000, Slow: 300}
 	if compared > 0 {
+		s.Observed.Cohorts[0].Measures = []Compared{{48, 2, 2.4, 1.9}, {48, 0, 0.7, 0.5}}
 		second.Measures = []Compared{{6000, 250, 300, 240}, {compared, worse, 0.015 * n, 0.01 * n}}
 	}
 	s.Observed.Cohorts = append(s.Observed.Cohorts, second)
@@ -92,6 +93,12 @@ func TestAMeasureGatesAndHalts(t *testing.T) {
 		}
 		if d.Action != c.action || !strings.Contains(said, c.says) {
 			t.Errorf("%s: %s, %s", name, d.Action, said)
+		}
+		for _, b := range d.Numbers.Bounds {
+			// The second cohort pays for more than the first, by the same rule.
+			if n := float64(c.compared); b.Age == "false-positives over 1m" && c.worse > 60 && !(b.Measure && b.Upper > (float64(c.worse)-0.01*n)/n && b.Upper < 0.05) {
+				t.Errorf("%s: %+v", name, b)
+			}
 		}
 		known := strings.Join(Explain(s, d).Known, "\n")
 		if c.compared > 0 && !strings.Contains(known, "false-positives over 1m of 6000 compared") {

@@ -171,7 +171,7 @@ func (b *Bound) pays() {
 
 // improve takes the bound that pays for more.
 func (p *pacing) improve(b *Bound, by Bound) {
-	by.Age, by.Budget = b.Age, b.Budget
+	by.Age, by.Budget, by.Measure = b.Age, b.Budget, b.Measure
 	b.pays()
 	if by.pays(); by.Allowed > b.Allowed {
 		*b = by

@@ -66,6 +66,13 @@ func (v *verdicts) add(verdict, n int64) {
 	}
 }
 
+// compare counts n endpoints by what became of all their comparisons.
+func (t *tally) compare(measured, n int64) {
+	for i := range t.compared {
+		t.compared[i].add(verdict(measured, i), n)
+	}
+}
+
 // by is a cohort's entry for a measure of the policy.
 func (n *cohort) by(i int) *compared {
 	for len(n.measures) <= i {

@@ -152,12 +152,7 @@ func (c conn) tallies(ctx context.Context, r Rollout, kept map[int64]*cohort, in
 		return nil, fmt.Errorf("count exposures by labels: %w", err)
 	}
 	err = read(`SELECT x.rung, e.labels, '', COUNT(*), x.measured
-		FROM exposure x JOIN endpoint e ON e.id = x.endpoint WHERE x.rollout = $1 AND x.measured > 0 GROUP BY x.rung, e.labels, x.measured`, func(rung, n, measured int64, _ string) {
-		t := at(rung)
-		for i := range t.compared {
-			t.compared[i].add(verdict(measured, i), n)
-		}
-	})
+		FROM exposure x JOIN endpoint e ON e.id = x.endpoint WHERE x.rollout = $1 AND x.measured > 0 GROUP BY x.rung, e.labels, x.measured`, func(rung, n, measured int64, _ string) { at(rung).compare(measured, n) })
 	if err != nil {
 		return nil, fmt.Errorf("count measurements by labels: %w", err)
 	}

@@ -3,6 +3,7 @@ package pacing
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/headgate/headgate/health"
@@ -97,7 +98,7 @@ func (b *budgeted) observe(w *run, now time.Time) {
 	failed += w.failed[coverage][0] + w.failed[coverage][1]
 	controls := int64(w.controls())
 	o.Control = health.Arm{Harmed: int64(w.control[0]), Silent: int64(w.control[1]), AtRisk: controls, AtLeast: controls}
-	o.HaltedShare = w.union
+	o.HaltedShare, o.Measures = w.union, w.controlsOf()
 	if b.s.Policy.Budget.Segments {
 		o.Cells = w.cells.looks(w, *b.s.Policy.Budget, o.Cells)
 	}
@@ -114,7 +115,7 @@ func (b *budgeted) cohort(w *run, k int) rollout.Cohort {
 			Harmed: int64(w.failed[k][0]), Silent: int64(w.failed[k][1]),
 			AtRisk: int64(math.Ceil(w.atRisk(k, w.ch.Lag-1))), AtLeast: int64(w.atRisk(k, w.ch.Age-1)),
 		},
-		Slow: int64(w.vitals[k][0]), Measured: int64(w.vitals[k][1]),
+		Slow: int64(w.vitals[k][0]), Measured: int64(w.vitals[k][1]), Measures: slices.Clone(w.compared[k]),
 	}
 	if k == coverage {
 		return c

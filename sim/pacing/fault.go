@@ -12,6 +12,9 @@ type Fault struct {
 	Median, Spread float64
 	Silent         float64 // part of the failures that never report
 	Slow           bool    // 6.5 % instead of 5 % exceed the controls' 95th percentile
+	// Counts is how many times as many endpoints as usual, a 200th, have what a policy's
+	// measures count; 0 is as many. A policy that names none does not see it.
+	Counts float64
 	// What the world does: 30 % of a region with some 6 % drop off the network;
 	// the control plane is dead for ten minutes; the baseline wanders.
 	Outage, Dead, Noise bool
@@ -40,12 +43,13 @@ func Faults() []Fault {
 		{Name: "slow", Slow: true},
 		{Name: "hang-2%-10min", Kills: 0.02, Median: 600, Spread: 0.8, Silent: 1},
 		{Name: "half-of-each-pair", Kills: 0.5, Silent: 1},
+		{Name: "false-positives", Counts: 3},
 		{Name: "kill-returning", Kills: 1, Silent: 1, Diurnal: true, Returning: true, Until: 4320},
 	}
 }
 
 // Good tells whether the release itself is without fault.
-func (f Fault) Good() bool { return f.Kills == 0 && !f.Slow }
+func (f Fault) Good() bool { return f.Kills == 0 && !f.Slow && f.Counts == 0 }
 
 // by is the probability that a doomed endpoint has failed by an age in seconds.
 func (f Fault) by(age float64) float64 {

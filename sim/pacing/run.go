@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/headgate/headgate/health"
+	"github.com/headgate/headgate/rollout"
 )
 
 const (
@@ -99,8 +100,11 @@ type run struct {
 	control [2]float64
 	events  []event
 	vitals  [cohorts][2]float64 // slow, measured
-	cells   cells
-	drift   float64 // of the baseline, as a logarithm
+	// What the policy measures, and what was compared by it.
+	measures []rollout.Measure
+	compared [cohorts][]rollout.Compared
+	cells    cells
+	drift    float64 // of the baseline, as a logarithm
 
 	halted  []key
 	union   float64 // share of the fleet in halted segments
@@ -139,6 +143,12 @@ func (w *run) reachable() float64 { return math.Floor(w.f.Size * (1 - holdback))
 func play(f *Fleet, p pacer, fault Fault, ch Channel, seed uint64, trace bool) Result {
 	w := &run{f: f, fault: fault, ch: ch, r: rand.New(rand.NewPCG(seed, 99)), due: map[int]*tally{}, early: map[int][2]float64{}, haltAt: -1, spareAt: -1, done: -1}
 	w.cells = newCells(f, p.segments(), seed)
+	if b, ok := p.(*budgeted); ok {
+		w.measures = b.s.Policy.Budget.Measures
+		for k := range w.compared {
+			w.compared[k] = make([]rollout.Compared, len(w.measures))
+		}
+	}
 	w.covered = f.coverage[w.r.IntN(len(f.coverage))]
 	if fault.Share > 0 {
 		c := f.near(fault.Share, w.r)
@@ -178,7 +188,7 @@ func play(f *Fleet, p pacer, fault Fault, ch Channel, seed uint64, trace bool) R
 		w.res.Protected = max(0, w.exposed()-w.res.Harmed) / (w.reachable() - w.presence.gone)
 		w.res.Held = w.res.T99 == 0
 	}
-	if fault.Slow {
+	if fault.Slow || fault.Counts > 0 {
 		w.res.Harmed = w.exposed()
 	}
 	return w.res

@@ -121,6 +121,7 @@ func (w *run) observe() {
 	w.drop(controls)
 	n := [2]float64{w.poisson(controls * crashRate * second * rate), w.poisson(controls*quietRate*second*rate) + w.presence.silentControls*(1-w.union)}
 	n[1] = math.Floor(n[1])
+	w.compare()
 	w.control[0] += n[0]
 	w.control[1] += n[1]
 	w.cells.controls(w, n[0]+n[1])
