@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Opacity says how much of a release whoever runs it can see: a patch is a
@@ -150,7 +152,7 @@ func (c *Case) Reveals(product string, shown []Shown) (out []Revealed) {
 	clues := c.clues(product)
 	for _, s := range shown {
 		for _, w := range words(s.Text) {
-			if slices.Contains(clues, w) || slices.Contains(telling, strings.TrimRight(w, "0123456789")) { // cve19000001
+			if slices.Contains(clues, w) || slices.Contains(telling, strings.TrimRight(w, "0123456789")) || within(clues, w) { // cve19000001
 				out = append(out, Revealed{s, w})
 				break
 			}
@@ -159,8 +161,19 @@ func (c *Case) Reveals(product string, shown []Shown) (out []Revealed) {
 	return out
 }
 
+// shortestPart is the shortest clue of the case's own that is looked for within words.
+const shortestPart = 7
+
+// within tells whether a clue of the case's own stands within a word: "heapoverflows".
+func within(clues []string, w string) bool {
+	return slices.ContainsFunc(clues, func(c string) bool {
+		return len(c) >= shortestPart && strings.Contains(w, c) && !slices.Contains(telling, c)
+	})
+}
+
 // words parts a text into lower-case words, at case changes too: "fixParserCVE"
-// is fix, parser and cve.
+// is fix, parser and cve. Forms of one letter are one (NFKC: a full-width C is a C), and
+// what is not seen, such as a soft hyphen, parts nothing.
 func words(text string) (out []string) {
 	var word []rune
 	end := func() {
@@ -169,7 +182,10 @@ func words(text string) (out []string) {
 		}
 	}
 	before := ' '
-	for _, r := range text {
+	for _, r := range norm.NFKC.String(text) {
+		if unicode.Is(unicode.Cf, r) {
+			continue
+		}
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
 			end()
 		} else {

@@ -85,3 +85,18 @@ func TestAReleaseTellsByItsWords(t *testing.T) {
 		}
 	}
 }
+
+// However a word is written, glued together or hidden, it tells; a word that only
+// has a short clue in it does not.
+func TestATellingWordIsFoundHoweverItIsWritten(t *testing.T) {
+	c := opened(t)
+	add(t, c, start, &CaseTitled{Title: "Overflow in the zebra reader"})
+	for text, want := range map[string]bool{
+		"ＣＶＥ-1900-0001": true, "vulner\u00adability": true, "OVER\u200bFLOW": true, "heapoverflows.txt": true, "Overflow": true,
+		"zebras": false, "flow control": false, "readers": false, "faster": false,
+	} {
+		if got := c.Reveals("acme/rules", []Shown{{"README", text}}); (len(got) > 0) != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}

@@ -56,6 +56,7 @@ var pureModules = []string{
 	"golang.org/x/text/language",
 	"golang.org/x/text/message",
 	"golang.org/x/text/message/catalog",
+	"golang.org/x/text/unicode/norm", // forms of one letter (UAX 15)
 	"gonum.org/v1/gonum/mathext",     // incomplete beta, for confidence bounds
 	"gonum.org/v1/gonum/stat/distuv", // distributions
 	"gonum.org/v1/gonum/stat/combin", // covering arrays
