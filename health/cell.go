@@ -15,9 +15,12 @@ type CellLook struct {
 	Labels fleet.Labels `json:"labels,omitempty"`
 	// Failed and ControlFailed are first failures of treated and control endpoints
 	// in it that are in no halted segment.
-	Failed        int64   `json:"failed"`
-	ControlFailed int64   `json:"control_failed"`
-	AtRisk        int64   `json:"at_risk"`         // treated, rounded up
+	Failed        int64 `json:"failed"`
+	ControlFailed int64 `json:"control_failed"`
+	// ControlBefore of ControlFailed failed before any of its treated could be seen
+	// to fail: they speak for nobody.
+	ControlBefore int64   `json:"control_before,omitempty"`
+	AtRisk        int64   `json:"at_risk"`         // treated, failed ones too, rounded up
 	ControlAtRisk int64   `json:"control_at_risk"` // rounded down
 	Exposed       int64   `json:"exposed"`
 	Share         float64 `json:"share"` // of the fleet
@@ -48,8 +51,9 @@ func (c Cell) Log() float64 {
 // NextCells is the segments' evidence after one more look; started is the
 // Evidence's Started after the same look. Both lists are sorted by id, and the
 // result is. A segment without new failures is not touched: its factor is 1, and
-// the weight that started meanwhile is added when something fails.
-func NextCells(cells []Cell, looks []CellLook, started float64) []Cell {
+// the weight that started meanwhile is added when something fails. Exact counts who
+// failed before as no longer at risk, and ties among few as what they are.
+func NextCells(cells []Cell, looks []CellLook, started float64, exact bool) []Cell {
 	if !news(cells, looks) {
 		return cells
 	}
@@ -61,13 +65,14 @@ func NextCells(cells []Cell, looks []CellLook, started float64) []Cell {
 			out = append(out, cells[i])
 			i++
 		}
+		unborn.ControlFailed = min(l.ControlBefore, l.ControlFailed)
 		c, known := &unborn, i < len(cells) && cells[i].ID == l.ID
 		if known {
 			c = &cells[i]
 			i++
 		}
 		if treated, others := l.Failed-c.Failed, l.ControlFailed-c.ControlFailed; treated != 0 || others > 0 {
-			out = append(out, c.next(l, float64(treated), float64(others), started))
+			out = append(out, c.next(l, float64(treated), float64(others), started, exact))
 		} else if known {
 			out = append(out, *c)
 		}
@@ -93,14 +98,22 @@ func news(cells []Cell, looks []CellLook) bool {
 	return false
 }
 
-func (c Cell) next(l CellLook, treated, others, started float64) Cell {
+func (c Cell) next(l CellLook, treated, others, started float64, exact bool) Cell {
 	logW := math.Log(max(0, started-c.Started))
+	atRisk := float64(l.AtRisk)
+	if exact {
+		atRisk = max(atRisk-float64(c.Failed), treated)
+	}
 	share := 0.0
-	if l.AtRisk > 0 {
-		share = float64(l.AtRisk) / float64(l.AtRisk+max(0, l.ControlAtRisk))
+	if atRisk > 0 {
+		share = atRisk / (atRisk + float64(max(0, l.ControlAtRisk)))
 	}
 	for i, r := range ratios {
-		c.LogS[i] = logAdd(c.LogS[i], logW) + logFactor(r, treated, others, share)
+		f := logFactor(r, treated, others, share)
+		if exact {
+			f = tiedFactor(r, treated, others, atRisk, share)
+		}
+		c.LogS[i] = logAdd(c.LogS[i], logW) + f
 	}
 	c.ID, c.Failed, c.ControlFailed, c.Started = l.ID, l.Failed, l.ControlFailed, started
 	return c
@@ -111,6 +124,7 @@ type CellTest struct {
 	Tested   int64   // how many segments are tested in all
 	Alpha    float64 // of naming any segment wrongly, over the whole rollout
 	MaxShare float64 // a larger segment is no segment but the fleet
+	Exact    bool    // in Diagnose, what it is in NextCells
 }
 
 // Enough is how many exposed endpoints of a small segment raise its alarm if all
@@ -184,7 +198,7 @@ func (t CellTest) Diagnose(looks []CellLook, w Whole) []Suspect {
 		if l.Failed < minExplained || l.Share > t.MaxShare || w.Exposed <= 0 {
 			continue
 		}
-		s := Suspect{Look: l, Log: l.specific(w)}
+		s := Suspect{Look: l, Log: l.specific(w, t.Exact)}
 		if s.Log >= best-confidence {
 			found = append(found, s)
 		}
@@ -203,7 +217,7 @@ func (t CellTest) Diagnose(looks []CellLook, w Whole) []Suspect {
 // specific is the log e-value of "failures fall into this segment more often
 // than its part of exposure and of the baseline": a binomial likelihood ratio
 // mixed over how much more.
-func (l CellLook) specific(w Whole) float64 {
+func (l CellLook) specific(w Whole, exact bool) float64 {
 	part := float64(max(1, l.Exposed)) / float64(w.Exposed)
 	ctl := float64(l.ControlFailed)
 	// While few controls fail their pattern is not known: as if one had failed in
@@ -212,7 +226,11 @@ func (l CellLook) specific(w Whole) float64 {
 	k, n := float64(l.Failed), float64(max(l.Failed, w.Failed))
 	total := math.Inf(-1)
 	for _, r := range ratios[1:] {
-		total = logAdd(total, k*math.Log(r)-n*math.Log1p((r-1)*part))
+		f := k*math.Log(r) - n*math.Log1p((r-1)*part)
+		if exact {
+			f = tiedFactor(r, k, n-k, float64(max(l.Exposed, l.Failed)), part)
+		}
+		total = logAdd(total, f)
 	}
 	return total - math.Log(float64(len(ratios)-1))
 }

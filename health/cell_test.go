@@ -18,7 +18,7 @@ func TestASegmentIsNamedAndTheFleetIsNot(t *testing.T) {
 		{ID: 2, Failed: 5, ControlFailed: 60, AtRisk: 500, ControlAtRisk: 600_000, Exposed: 600, Share: 0.04},
 		{ID: 3, Failed: 5, ControlFailed: 900, AtRisk: 5000, ControlAtRisk: 5_000_000, Exposed: 6000, Share: 0.6},
 	}
-	cells := NextCells(nil, looks, 0.5)
+	cells := NextCells(nil, looks, 0.5, false)
 	if got := test12k.Alarms(cells, looks); !reflect.DeepEqual(got, []uint32{1}) {
 		t.Errorf("alarms of %v", got)
 	}
@@ -38,7 +38,7 @@ func TestEnoughDeathsRaiseTheAlarm(t *testing.T) {
 	for _, size := range []int64{4000, 5000} {
 		alarms := func(deaths int64) int {
 			look := CellLook{ID: 1, AtRisk: Enough + 1, ControlAtRisk: size - Enough, Exposed: Enough, Share: 0.0005, Failed: deaths, ControlFailed: 2}
-			return len(test12k.Alarms(NextCells(nil, []CellLook{look}, 0.5), []CellLook{look}))
+			return len(test12k.Alarms(NextCells(nil, []CellLook{look}, 0.5, false), []CellLook{look}))
 		}
 		if alarms(Enough) != 1 || alarms(Enough-1) != 0 {
 			t.Errorf("%d endpoints: %d deaths give %d alarms, %d give %d", size, Enough, alarms(Enough), Enough-1, alarms(Enough-1))
@@ -63,11 +63,11 @@ func TestCellEvidenceDoesNotDependOnLooksWithoutNews(t *testing.T) {
 		b := a
 		b.Failed += n("more failed", 5)
 		b.ControlFailed += n("more control failed", 50)
-		cells := NextCells(nil, []CellLook{a}, 0.5)
+		cells := NextCells(nil, []CellLook{a}, 0.5, false)
 		before := append([]Cell{}, cells...)
-		direct := NextCells(cells, []CellLook{b}, 0.8)
-		idle := NextCells(NextCells(cells, []CellLook{a}, 0.6), nil, 0.7)
-		if via := NextCells(idle, []CellLook{b}, 0.8); !reflect.DeepEqual(direct, via) {
+		direct := NextCells(cells, []CellLook{b}, 0.8, false)
+		idle := NextCells(NextCells(cells, []CellLook{a}, 0.6, false), nil, 0.7, false)
+		if via := NextCells(idle, []CellLook{b}, 0.8, false); !reflect.DeepEqual(direct, via) {
 			t.Fatalf("%v without, %v with looks that brought nothing", direct, via)
 		}
 		if len(cells) > 0 && !reflect.DeepEqual(before, cells) {

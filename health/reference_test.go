@@ -64,7 +64,7 @@ func TestCellsAgreeWithAnIndependentComputation(t *testing.T) {
 		n := numbers(t, f[1:])
 		c := func(i int) int64 { return int64(n[i]) }
 		look := CellLook{ID: 1, Failed: c(1), ControlFailed: c(2), AtRisk: c(3), ControlAtRisk: c(4)}
-		all[f[0]] = NextCells(all[f[0]], []CellLook{look}, n[0])
+		all[f[0]] = NextCells(all[f[0]], []CellLook{look}, n[0], false)
 		if got, want := all[f[0]][0].Log(), n[5]; math.Abs(got-want) > 1e-9*max(1, math.Abs(want)) {
 			t.Errorf("%v: log e-value %.12g, want %.12g", f, got, want)
 		}

@@ -156,7 +156,7 @@ func (o Observed) check(b Budget) error {
 		}
 	}
 	for i, c := range o.Cells {
-		if i > 0 && c.ID <= o.Cells[i-1].ID || min(c.Failed, c.ControlFailed, c.AtRisk, c.ControlAtRisk, c.Exposed) < 0 || !(c.Share >= 0 && c.Share <= 1) || !(c.Weight >= 0 && c.Weight <= 1) {
+		if i > 0 && c.ID <= o.Cells[i-1].ID || min(c.Failed, c.ControlFailed, c.ControlBefore, c.AtRisk, c.ControlAtRisk, c.Exposed) < 0 || c.ControlBefore > c.ControlFailed || !(c.Share >= 0 && c.Share <= 1) || !(c.Weight >= 0 && c.Weight <= 1) {
 			return fmt.Errorf("cell %d: %+v: want rising ids, counts, and shares of 0 to 1", i, c)
 		}
 	}

@@ -75,7 +75,7 @@ func (s Snapshot) newPacing(now time.Time) *pacing {
 	look.Joined = s.Pace.Ceiling >= p.n.Target
 	p.k.Evidence = p.k.Evidence.Next(look)
 	if p.b.Segments {
-		p.k.Cells = p.o.mostFailed(health.NextCells(p.k.Cells, p.o.Cells, p.k.Evidence.Started))
+		p.k.Cells = p.o.mostFailed(health.NextCells(p.k.Cells, p.o.Cells, p.k.Evidence.Started, s.Rules >= 3))
 		p.o.CellsTested = max(p.o.CellsTested, p.k.Tested)
 		p.k.Tested = p.o.CellsTested
 	}
@@ -233,7 +233,7 @@ func (p *pacing) alarm() (Decision, bool) {
 		return Decision{}, false
 	}
 	global := p.n.LogE >= p.n.LogHalt
-	test := health.CellTest{Tested: p.o.CellsTested, Alpha: p.b.AlphaSegment, MaxShare: p.b.MaxSegment}
+	test := health.CellTest{Tested: p.o.CellsTested, Alpha: p.b.AlphaSegment, MaxShare: p.b.MaxSegment, Exact: p.s.Rules >= 3}
 	var cells []uint32
 	if p.b.Segments {
 		cells = test.Alarms(p.k.Cells, p.o.Cells)
@@ -313,6 +313,12 @@ func (p *pacing) haltSegments(test health.CellTest, why Reason) (Decision, bool)
 		d.Reasons = append(d.Reasons, Reason{"segment", fmt.Sprintf("%s, %.3g %% of the fleet, has %d of the %d failures: e-value e^%.1f that it is the reason", segmentName(x.Look), 100*x.Look.Share, x.Look.Failed, p.failed(), x.Log)})
 	}
 	p.k.Relieved = true
+	if p.s.Rules >= 3 {
+		// What is withdrawn must leave at once, and a segment that is listed again only
+		// later would put new failures in its place, as if they had come when few were
+		// exposed. All that is left counts again, as of then.
+		p.k.Cells = nil
+	}
 	return d, true
 }
 

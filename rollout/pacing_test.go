@@ -341,3 +341,33 @@ func FuzzDecideOnABudget(f *testing.F) {
 		}
 	})
 }
+
+// TestAHaltedSegmentTakesItsEvidenceAlong: what its deaths said of other segments goes
+// with them, and is not made up for by failures that come when nearly all are exposed.
+// By the rules of before it stayed, and halted good releases whole.
+func TestAHaltedSegmentTakesItsEvidenceAlong(t *testing.T) {
+	for rules, alarmed := range map[int64]bool{2: true, 3: false} {
+		s := budgeted(t, "flash")
+		s.Rules = rules
+		deaths := func(id uint32, share float64) health.CellLook {
+			return health.CellLook{ID: id, Failed: 30, AtRisk: 60, ControlAtRisk: 400_000, Exposed: 60, Share: share}
+		}
+		s.Observed.CellsTested, s.Observed.Cells = 12_000, []health.CellLook{deaths(1, 0.005), deaths(2, 0.04)}
+		s.Observed.Cells[1].AtRisk, s.Observed.Cells[1].Exposed = 300, 300
+		s.Observed.Cohorts[0] = Cohort{Granted: 6000, Size: 6000, Last: t0, ByAge: []int64{30}, Arm: health.Arm{Silent: 30, AtRisk: 6000, AtLeast: 6000}}
+		s.Counts = health.Counts{Exposed: 6000, Proven: 5970, Silent: 30}
+		s.Pace.Ceiling = 6000
+		d := decide(t, s, t0.Add(101*time.Second))
+		if d.Action != HaltSegment || len(d.HaltSegments) != 1 || d.HaltSegments[0].ID != 1 {
+			t.Fatalf("rules %d: %s %v", rules, d.Action, d.HaltSegments)
+		}
+		// Nearly everyone has it by the time that the other segment is listed again.
+		s.Observed.Halted, s.Observed.Knowledge = d.HaltSegments, *d.Knowledge
+		s.Observed.Cells = []health.CellLook{{ID: 2, Failed: 29, ControlFailed: 1, AtRisk: 330_000, ControlAtRisk: 3000, Exposed: 330_000, Share: 0.04}}
+		test := health.CellTest{Tested: 12_000, Alpha: 1e-3, MaxShare: 0.05}
+		p := s.newPacing(t0.Add(500 * time.Second))
+		if got := len(test.Alarms(p.k.Cells, s.Observed.Cells)) > 0; got != alarmed {
+			t.Errorf("rules %d: alarmed %v, want %v", rules, got, alarmed)
+		}
+	}
+}

@@ -15,6 +15,12 @@ type Group struct {
 	Fit     int64 // endpoints of the product
 	Exposed int64 // of those, granted
 	Heard   int64 // not granted, and heard from
+	// First of Exposed were granted with the first cohort.
+	First int64
+	// Early are the controls among them that failed before anybody could be seen to
+	// fail: anybody at all, and anybody who was granted after the first cohort. 0 is
+	// not known.
+	Early [2]int64
 }
 
 // Failures counts the first failures of endpoints that have the same labels.
@@ -33,6 +39,10 @@ const (
 	// maxCommon is how many label values are looked at in pairs, the most common.
 	maxCommon = 1000
 )
+
+// EarlyPart is up to which part of the fleet, one in so many, who failed early is
+// counted apart (Group.Early).
+const EarlyPart = 8
 
 // LeastCell is how many endpoints a segment of a fleet of n must have to be
 // watched by itself: 500 of millions, a thousandth below, and never fewer than 5.
@@ -94,6 +104,8 @@ type cut struct {
 type cell struct {
 	look                health.CellLook
 	fit, exposed, heard int64
+	first               int64
+	early               [2]int64
 }
 
 // each calls f for every segment that labels belong to and whose values failed
@@ -161,6 +173,8 @@ func (c *cut) size(g Group) {
 		if !out {
 			x.exposed += g.Exposed
 			x.heard += g.Heard
+			x.first += g.First
+			x.early[0], x.early[1] = x.early[0]+g.Early[0], x.early[1]+g.Early[1]
 		}
 	})
 }
@@ -176,6 +190,15 @@ func (c *cut) later(x *cell) int64 {
 	return max(0, n)
 }
 
+// before is how many controls failed before any of the segment's exposed endpoints
+// could be seen to: those few whom the first cohort has begin earlier than the rest.
+func (x *cell) before() int64 {
+	if x.first > 0 {
+		return min(x.early[0], x.look.ControlFailed)
+	}
+	return min(x.early[1], x.look.ControlFailed)
+}
+
 // looks lists the segments that could be halted.
 func (c *cut) looks() []health.CellLook {
 	var out []health.CellLook
@@ -188,6 +211,7 @@ func (c *cut) looks() []health.CellLook {
 		// Those who failed were at risk when they did.
 		later := c.later(x)
 		l.Exposed = max(x.exposed+later, l.Failed)
+		l.ControlBefore = x.before()
 		l.AtRisk, l.ControlAtRisk = l.Exposed, max(0, x.heard-later-l.ControlFailed)
 		out = append(out, l)
 	}

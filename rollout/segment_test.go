@@ -85,6 +85,34 @@ func TestSegmentsAreCutAsTheFleetHasThem(t *testing.T) {
 	})
 }
 
+// TestEarlyControlsSpeakForNobody: a segment with a member in the first cohort begins
+// with that, another with the cohorts after it; a halted segment's part is left out.
+func TestEarlyControlsSpeakForNobody(t *testing.T) {
+	amd, arm := fleet.Labels{"arch": "amd64", "os": "a"}, fleet.Labels{"arch": "arm64", "os": "a"}
+	groups := []Group{
+		{Labels: amd, Fit: 1000, Exposed: 3, First: 1, Heard: 900, Early: [2]int64{2, 6}},
+		{Labels: arm, Fit: 1000, Exposed: 2, Heard: 900, Early: [2]int64{1, 4}},
+	}
+	failed := []Failures{{Labels: amd, Treated: 1, Control: 7}, {Labels: arm, Treated: 1, Control: 3}}
+	before := func(halted ...HaltedSegment) map[string]int64 {
+		s := Snapshot{Policy: Policy{Budget: &Budget{Segments: true, MaxSegment: 1}}, Observed: &Observed{Failures: failed, Halted: halted}}
+		s.Counts = health.Counts{Exposed: 5, Open: 5}
+		s.Segment(groups)
+		out := map[string]int64{}
+		for _, c := range s.Observed.Cells {
+			out[c.Labels.String()] = c.ControlBefore
+		}
+		return out
+	}
+	// arm64 had four early by the count of its endpoints, and three by its failures.
+	if got := before(); got["arch=amd64"] != 2 || got["arch=arm64"] != 3 || got["os=a"] != 3 {
+		t.Errorf("%v", got)
+	}
+	if got := before(HaltedSegment{Labels: fleet.Labels{"arch": "amd64"}}); got["os=a"] != 3 {
+		t.Errorf("without amd64: %v", got)
+	}
+}
+
 // TestASegmentKeepsItsNumber for the rollout's life, whatever fails later.
 func TestASegmentKeepsItsNumber(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -98,13 +99,78 @@ func (s *Store) Composition(ctx context.Context, id int64, since, now time.Time)
 		if err != nil {
 			return err
 		}
-		return c.groupsWithoutDeferred(ctx, r, since, now, func(labels string, all, heard int64) {
+		err = c.groupsWithoutDeferred(ctx, r, since, now, func(labels string, all, heard int64) {
 			if i, ok := at[labels]; ok {
 				out[i].Fit, out[i].Heard = out[i].Fit-all, out[i].Heard-heard
 			}
 		})
+		if err != nil {
+			return err
+		}
+		return c.groupsEarly(ctx, r, func(labels string) *rollout.Group {
+			if i, ok := at[labels]; ok {
+				return &out[i]
+			}
+			return nil
+		})
 	})
 	return out, err
+}
+
+// Who failed as a control before anybody granted could be seen to: what was reported
+// before the first grant ($2), and silence before it could be that endpoint's ($3);
+// the same for the first grant after the first cohort ($4, $5).
+const (
+	textFirst = `SELECT e.labels, COALESCE(SUM(CASE WHEN x.rung = 0 THEN 1 ELSE 0 END), 0), MIN(x.granted),
+			COALESCE(MIN(CASE WHEN x.rung <> 0 THEN x.granted END), CAST($2 AS BIGINT))
+		FROM exposure x JOIN endpoint e ON e.id = x.endpoint WHERE x.rollout = $1 GROUP BY e.labels`
+	textEarly = `SELECT e.labels, SUM(CASE WHEN f.at < CASE WHEN f.channel = 'silent' THEN CAST($3 AS BIGINT) ELSE CAST($2 AS BIGINT) END THEN 1 ELSE 0 END),
+			SUM(CASE WHEN f.at < CASE WHEN f.channel = 'silent' THEN CAST($5 AS BIGINT) ELSE CAST($4 AS BIGINT) END THEN 1 ELSE 0 END)
+		FROM first_failure f JOIN endpoint e ON e.id = f.endpoint WHERE f.rollout = $1 AND NOT f.exposed GROUP BY e.labels`
+)
+
+// groupsEarly fills in what of each group came first, while few are exposed: when
+// many are, no segment's evidence is young, and what it counts too much is little.
+func (c conn) groupsEarly(ctx context.Context, r Rollout, group func(labels string) *rollout.Group) error {
+	fit := int64(0)
+	if err := c.row(ctx, `SELECT COUNT(*) FROM installation WHERE product = $1`, r.Product).Scan(&fit); err != nil || r.Counts.Exposed*rollout.EarlyPart > fit {
+		return err
+	}
+	const never = math.MaxInt64 / 2
+	first := [2]int64{never, never}
+	rows, err := c.rows(ctx, textFirst, r.ID, int64(never))
+	err = each(rows, err, func() error {
+		var labels string
+		var n, any, later int64
+		if err := rows.Scan(&labels, &n, &any, &later); err != nil {
+			return err
+		}
+		if g := group(labels); g != nil {
+			g.First = n
+		}
+		first[0], first[1] = min(first[0], any), min(first[1], later)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("find the first exposures: %w", err)
+	}
+	quiet := r.Policy.Quiet().Microseconds()
+	rows, err = c.rows(ctx, textEarly, r.ID, first[0], first[0]+quiet, first[1], first[1]+quiet)
+	err = each(rows, err, func() error {
+		var labels string
+		var early [2]int64
+		if err := rows.Scan(&labels, &early[0], &early[1]); err != nil {
+			return err
+		}
+		if g := group(labels); g != nil {
+			g.Early = early
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("count early failures: %w", err)
+	}
+	return nil
 }
 
 // tally is what part of a cohort lies in a segment.

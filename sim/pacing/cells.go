@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	cellTicks = 180 // segments are looked at every tick for so long, then every sixth
-	few       = 5   // baseline failures of a cohort in one tick that are kept however late
-	profiled  = 400 // failures of one kind in one tick that are drawn with labels
+	cellTicks = 180  // segments are looked at every tick for so long, then every sixth
+	few       = 5    // baseline failures of a cohort in one tick that are kept however late
+	profiled  = 1000 // failures of one kind in one tick that are drawn with labels
 )
 
 // cells are failures by tested segment. Labels are drawn from a source of their
@@ -22,7 +22,11 @@ type cells struct {
 	watched     bool
 	r           *rand.Rand
 	failed, ctl []int32
-	least       int32 // failures that the last look's list asked for
+	before      []int32 // of ctl, before any treated could be seen to fail
+	begun       [2]bool // the first cohort's before are known, and all others'
+	rosters     [cohorts]roster
+	again       []int32 // of failed: nobody's in a roster, so that they could fail again
+	least       int32   // failures that the last look's list asked for
 	buffer      []int32
 	keys        []int64
 }
@@ -31,14 +35,18 @@ func newCells(f *Fleet, watched bool, seed uint64) cells {
 	c := cells{watched: watched}
 	if watched {
 		c.r = rand.New(rand.NewPCG(seed, 199))
-		c.failed, c.ctl = make([]int32, len(f.Tested)), make([]int32, len(f.Tested))
+		c.failed, c.ctl, c.before, c.again = make([]int32, len(f.Tested)), make([]int32, len(f.Tested)), make([]int32, len(f.Tested)), make([]int32, len(f.Tested))
 	}
 	return c
 }
 
-func (c *cells) add(at []int32, by int32) {
+// add counts failures; again, of a cohort without a roster.
+func (c *cells) add(at []int32, by int32, again bool) {
 	for _, x := range at {
 		c.failed[x] += by
+		if again {
+			c.again[x] += by
+		}
 	}
 }
 
@@ -69,23 +77,30 @@ func (c *cells) treated(w *run, cohort, channel int, base, in, elsewhere float64
 	}
 	if w.t >= cellTicks && base > few {
 		for range int(base) {
-			c.add(w.f.failing[c.r.IntN(len(w.f.failing))].cells, 1)
+			c.add(w.f.failing[c.r.IntN(len(w.f.failing))].cells, 1, true)
 		}
 		base = 0
 	}
+	any := func(profile) bool { return true }
 	for range int(min(base, profiled)) {
-		d := &w.f.failing[c.r.IntN(len(w.f.failing))]
-		c.keep(w, cohort, channel, d.p, d.cells)
+		if c.rosters[cohort].failedAlready(c.r) {
+			continue
+		}
+		p := c.pick(w, cohort, false, func(p profile) bool { return c.r.Float64()*w.f.worst < w.f.hazard[p[4]] }, func() profile {
+			return w.f.failing[c.r.IntN(len(w.f.failing))].p
+		})
+		c.keep(w, cohort, channel, p, c.of(w.f, p))
 	}
 	for kind, n := range [2]float64{in, elsewhere} {
+		fated := kind == 0 && w.fault.Share > 0
 		for range int(min(n, profiled)) {
-			p := w.f.draw(c.r)
-			if kind == 0 && w.fault.Share > 0 {
-				p[w.doomed.a] = uint16(w.doomed.va)
-				if w.doomed.b >= 0 {
-					p[w.doomed.b] = uint16(w.doomed.vb)
+			p := c.pick(w, cohort, fated, any, func() profile {
+				p := w.f.draw(c.r)
+				if fated {
+					w.doomed.put(&p)
 				}
-			}
+				return p
+			})
 			c.keep(w, cohort, channel, p, c.of(w.f, p))
 		}
 	}
@@ -98,7 +113,7 @@ func (c *cells) keep(w *run, cohort, channel int, p profile, at []int32) {
 		return
 	}
 	w.events = append(w.events, event{t: w.t, cohort: cohort, channel: channel, p: p})
-	c.add(at, 1)
+	c.add(at, 1, c.rosters[cohort].large)
 }
 
 // dropped draws the labels of endpoints of one region that fell silent: controls
@@ -107,9 +122,14 @@ func (c *cells) dropped(w *run, cohort int, n float64, region int) {
 	if !c.watched {
 		return
 	}
+	if cohort >= 0 && !c.rosters[cohort].large {
+		for _, p := range c.rosters[cohort].drop(c.r, region, int(n)) {
+			c.keep(w, cohort, 1, p, c.of(w.f, p))
+		}
+		return
+	}
 	for i := range int(n) {
-		p := w.f.draw(c.r)
-		p[regionLabel] = uint16(region)
+		p := w.f.inRegion[region][c.r.IntN(len(w.f.inRegion[region]))]
 		switch {
 		case cohort < 0:
 			for _, x := range c.of(w.f, p) {
@@ -118,7 +138,7 @@ func (c *cells) dropped(w *run, cohort int, n float64, region int) {
 		case i < profiled:
 			c.keep(w, cohort, 1, p, c.of(w.f, p))
 		case !w.isHalted(p):
-			c.add(c.of(w.f, p), 1)
+			c.add(c.of(w.f, p), 1, true)
 		}
 	}
 }
@@ -130,16 +150,15 @@ func (c *cells) looks(w *run, b rollout.Budget, last []health.CellLook) []health
 	if w.t > cellTicks && w.t%6 != 0 {
 		return last
 	}
-	controls, exposed := w.controls(), w.exposed()-w.granted[coverage]
-	cover := min(1, w.granted[coverage])
+	controls := w.controls()
 	listed := c.mostFailed(w.f.Tested, b.MaxSegment)
 	out := make([]health.CellLook, 0, len(listed))
 	for _, i := range listed {
 		share, failed := w.f.Tested[i], int64(c.failed[i])
-		n := max(failed, int64(math.Ceil(share*exposed+cover*w.covered.count[i])))
+		n := max(failed, int64(math.Ceil(c.exposedIn(w, i))))
 		out = append(out, health.CellLook{
-			ID: uint32(i), Failed: failed, ControlFailed: int64(c.ctl[i]), Share: share,
-			AtRisk: n, ControlAtRisk: int64(share * controls), Exposed: n,
+			ID: uint32(i), Failed: failed, ControlFailed: int64(c.ctl[i]), ControlBefore: c.controlBefore(w, i), Share: share,
+			AtRisk: n + int64(c.again[i]), ControlAtRisk: int64(share * controls), Exposed: n,
 		})
 	}
 	return out

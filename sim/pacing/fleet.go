@@ -18,11 +18,12 @@ import (
 // Labels are seven, of the cardinalities of a large fleet: operating system
 // builds, architectures, products' versions, regions, hardware, applications and
 // tenants. Pairs are made of the first six.
-var cardinality = [7]int{40, 3, 12, 24, 60, 30, 3000}
+var cardinality = [7]int{40, 3, 12, regions, 60, 30, 3000}
 
 const (
 	technical   = 6
 	regionLabel = 3
+	regions     = 24
 	perProfile  = 7 + technical*(technical-1)/2 // cells of one endpoint
 	leastCell   = 500                           // endpoints; smaller cells are not tested
 )
@@ -41,12 +42,13 @@ type Fleet struct {
 	worst    float64
 	single   [7]int
 	pair     [technical][technical]int
-	index    []int32   // of a cell among the tested ones, -1 if it is too small
-	Tested   []float64 // share of the fleet by tested cell
-	inverse  []int32   // cell of a tested index
-	sample   []profile // for the size of unions
-	regions  []float64 // share of the fleet
-	failing  []drawn   // by baseline hazard
+	index    []int32     // of a cell among the tested ones, -1 if it is too small
+	Tested   []float64   // share of the fleet by tested cell
+	inverse  []int32     // cell of a tested index
+	sample   []profile   // for the size of unions
+	regions  []float64   // share of the fleet
+	inRegion [][]profile // endpoints of each region, drawn from the fleet
+	failing  []drawn     // by baseline hazard
 	coverage []cover
 }
 
@@ -60,6 +62,16 @@ type drawn struct {
 type cover struct {
 	members []profile
 	count   []float64 // by tested cell
+}
+
+// in is the part of the chosen that lies in a region.
+func (c cover) in(region int) (part float64) {
+	for _, p := range c.members {
+		if int(p[regionLabel]) == region {
+			part += 1 / float64(len(c.members))
+		}
+	}
+	return part
 }
 
 // NewFleet makes a fleet of n endpoints; the same n gives the same fleet.
@@ -118,12 +130,16 @@ func (f *Fleet) layout() {
 
 // measure finds the cells' shares from a large sample.
 func (f *Fleet) measure(r *rand.Rand) {
-	const sample = 1_000_000
+	const sample, regional = 1_000_000, 20_000
+	f.inRegion = make([][]profile, cardinality[regionLabel])
 	count := make([]float64, len(f.index))
 	for i := range sample {
 		p := f.draw(r)
 		if i < 20_000 {
 			f.sample = append(f.sample, p)
+		}
+		if in := &f.inRegion[p[regionLabel]]; len(*in) < regional {
+			*in = append(*in, p)
 		}
 		for _, c := range f.all(p, make([]int32, 0, perProfile)) {
 			count[c]++
@@ -189,6 +205,14 @@ type key struct{ a, b, va, vb int }
 
 func (k key) has(p profile) bool {
 	return int(p[k.a]) == k.va && (k.b < 0 || int(p[k.b]) == k.vb)
+}
+
+// put gives an endpoint the key's values.
+func (k key) put(p *profile) {
+	p[k.a] = uint16(k.va)
+	if k.b >= 0 {
+		p[k.b] = uint16(k.vb)
+	}
 }
 
 // within tells whether every endpoint of k is one of o's.

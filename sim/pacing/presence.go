@@ -132,7 +132,11 @@ func (w *run) drop(controls float64) {
 		w.control[1] += n
 		w.cells.dropped(w, -1, n, o.region)
 		for k := range cohorts {
-			n := w.poisson(w.atRisk(k, w.ch.Lag) * share)
+			of := share
+			if k == coverage {
+				of = o.part * w.covered.in(o.region)
+			}
+			n := w.poisson(w.atRisk(k, w.ch.Lag) * of)
 			w.failed[k][1] += n
 			w.cells.dropped(w, k, n, o.region)
 		}

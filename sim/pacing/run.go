@@ -228,6 +228,7 @@ func (w *run) obey(o orders) {
 		if !w.spared {
 			in = w.binomial(n, w.share)
 		}
+		w.cells.enrol(w, o.cohort, in, n-in)
 		w.grant(o.cohort, in, n-in)
 	}
 }
@@ -246,6 +247,7 @@ func (w *run) grantCoverage(n int) {
 		}
 	}
 	w.fast -= kept
+	w.cells.enrolChosen(w, members)
 	w.grant(coverage, in, kept-in)
 }
 
@@ -295,9 +297,14 @@ func (w *run) exclude(tested []int32) {
 		if e := &w.events[i]; !e.out && w.isHalted(e.p) {
 			e.out, e.outAt = true, w.t
 			w.failed[e.cohort][e.channel]--
-			w.cells.add(w.cells.of(w.f, e.p), -1)
+			at, r := w.cells.of(w.f, e.p), &w.cells.rosters[e.cohort]
+			w.cells.add(at, -1, r.large)
+			if !r.large {
+				r.count(at, len(w.f.Tested), -1)
+			}
 		}
 	}
+	w.cells.leave(w)
 }
 
 func (w *run) isHalted(p profile) bool {

@@ -118,6 +118,7 @@ func (w *run) observe() {
 	}
 	rate := math.Exp(w.drift)
 	controls := w.controls()
+	w.cells.begin(w)
 	w.drop(controls)
 	n := [2]float64{w.poisson(controls * crashRate * second * rate), w.poisson(controls*quietRate*second*rate) + w.presence.silentControls*(1-w.union)}
 	n[1] = math.Floor(n[1])

@@ -78,7 +78,7 @@ func (w *play) looks() []health.CellLook {
 			continue
 		}
 		out = append(out, health.CellLook{
-			ID: uint32(i), Labels: c.labels, Failed: max(0, c.failed), ControlFailed: c.control, AtRisk: max(0, c.exposed-c.failed),
+			ID: uint32(i), Labels: c.labels, Failed: max(0, c.failed), ControlFailed: c.control, AtRisk: max(c.exposed, c.failed),
 			ControlAtRisk: max(0, c.size-c.exposed-c.control), Exposed: c.exposed, Share: float64(c.size) / float64(len(w.all)),
 		})
 	}

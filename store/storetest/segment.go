@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -158,6 +159,77 @@ func (w *World) composed(t *testing.T, id int64) {
 	}
 	if err != nil || len(groups) != 6 || fit != 8 || exposed != 6 || heard != 2 {
 		t.Fatalf("composition %+v, %v", groups, err)
+	}
+}
+
+// early: what fails as a control before anybody could be seen to fail speaks for
+// nobody; silence could be seen later than a report.
+func early(t *testing.T, newDSN func(testing.TB) string) {
+	w := NewWorld(t, Open(t, newDSN(t)), 20)
+	p := budgetPolicy()
+	p.Budget.Segments, p.Budget.MaxSegment, p.Budget.MaxExcluded = true, 0.5, 0.5
+	ro, err := w.Store.StartRollout(t.Context(), store.Start{
+		Product: Product, Version: "1.0.0", Policy: p, Seed: seedFor(w), Actor: "operator:ann", Pace: rollout.Pace{Window: 8, Ceiling: 1, Turn: 1},
+	}, Start, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	beat := func(s int, quiet map[int]bool, ill ...int) { t.Helper(); w.beat(t, ro.ID, s, quiet, ill) }
+	sums := func(s int) (n [3]int64) {
+		t.Helper()
+		groups, err := w.Store.Composition(t.Context(), ro.ID, at(0), at(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range groups {
+			n[0], n[1], n[2] = n[0]+g.First, n[1]+g.Early[0], n[2]+g.Early[1]
+		}
+		return n
+	}
+	quiet := int(p.Quiet().Seconds())
+	beat(1, nil)
+	away := map[int]bool{11: true, 12: true}
+	beat(2, away, 10) // reported before the first grant
+	if got := sums(2); got != [3]int64{0, 1, 1} {
+		t.Errorf("before anybody is exposed: %v", got)
+	}
+	if a := w.Commit(t, store.Batch{Asks: []store.GrantAsk{w.Ask(0, ro.ID)}}, at(3)).Asks[0]; a.Verdict != rollout.Granted {
+		t.Fatalf("%+v", a)
+	}
+	beat(4, away, 10, 13)       // reported after it
+	beat(2+quiet, away, 10, 13) // 11 and 12 were heard at 1 s: silent now, when the first could not be yet
+	if got := sums(2 + quiet); got != [3]int64{1, 3, 4} {
+		t.Errorf("with the first cohort, first and early %v; want 1, 3 and 4", got)
+	}
+	d := rollout.Decision{Action: rollout.Advance, State: rollout.Running, Reasons: []rollout.Reason{{Code: "gate-passed"}}, NewRung: true,
+		Pace: rollout.Pace{Rung: 1, Window: 8, Ceiling: 2, Turn: 1}, Knowledge: &rollout.Knowledge{}}
+	if _, err := w.decide(t, ro.ID, d); err != nil {
+		t.Fatal(err)
+	}
+	if a := w.Commit(t, store.Batch{Asks: []store.GrantAsk{w.Ask(1, ro.ID)}}, at(3+quiet)).Asks[0]; a.Verdict != rollout.Granted {
+		t.Fatalf("%+v", a)
+	}
+	beat(4+quiet, away, 10, 13, 14) // reported after the second cohort's first grant
+	if got := sums(4 + quiet); got != [3]int64{1, 3, 4} {
+		t.Errorf("with the second cohort, first and early %v; want 1, 3 and 4", got)
+	}
+	Healthy(t, w.Store)
+}
+
+// beat: all of 20 are heard, but for those of quiet; ill report themselves as such.
+func (w *World) beat(t *testing.T, id int64, s int, quiet map[int]bool, ill []int) {
+	t.Helper()
+	b := store.Batch{}
+	for i := range 20 {
+		if !quiet[i] {
+			r := w.Beacon(i, id, "")
+			r.Installations[0].Healthy = !slices.Contains(ill, i)
+			b.Beacons = append(b.Beacons, r)
+		}
+	}
+	w.Commit(t, b, at(s))
+	if _, err := w.Store.SweepQuiet(t.Context(), id, at(s), 100); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -50,6 +50,7 @@ var suite = []struct {
 	{"PoliciesAreRevisions", policies},
 	{"OneOfTwoAppliesWins", oneApply},
 	{"HaltedSegmentsAreCountedOut", segments},
+	{"EarlyControlsAreCountedApart", early},
 	{"CoverageIsCountedApart", coverage},
 	{"TenantLimitsAreKept", limitsAreKept},
 	{"TenantLimitsHoldAtTheGrant", limitsHold},
