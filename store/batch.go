@@ -66,8 +66,8 @@ type BeaconReport struct {
 	Installations []Installation
 	Attempts      []AttemptReport
 	Measures      [][]Measure // of each installation, in their order
-	RSS           int64 // bytes; 0 is not known
-	CPU           int64 // of the agent and its engines lately, millionths of a core; 0 is not known
+	RSS           int64       // bytes; 0 is not known
+	CPU           int64       // of the agent and its engines lately, millionths of a core; 0 is not known
 	Sandbox       []string
 	Trouble       string // what the agent cannot do, in words; empty if nothing
 	Goodbye       bool

@@ -87,12 +87,12 @@ func (s *Store) Presence(ctx context.Context, id int64, since, now time.Time) (c
 // heard from since the rollout started (or just before), is not now, and did not
 // say goodbye.
 const (
-	presenceSums = `SELECT COUNT(*),
+	presenceColumns = `SELECT COUNT(*),
 			COALESCE(SUM(CASE WHEN i.last_seen >= $2 AND NOT i.goodbye THEN 1 ELSE 0 END), 0),
 			COALESCE(SUM(CASE WHEN i.last_seen < $2 AND i.last_seen >= $3 AND NOT i.goodbye THEN 1 ELSE 0 END), 0) FROM `
-	textPresence        = presenceSums + `installation i WHERE i.product = $1`
-	textPresenceExposed = presenceSums + `exposure x JOIN installation i ON i.product = $1 AND i.endpoint = x.endpoint WHERE x.rollout = $4`
-	textPresenceMost    = presenceSums + `installation i WHERE i.product = $1 AND EXISTS (SELECT 1 FROM exposure x WHERE x.rollout = $4 AND x.endpoint = i.endpoint)`
+	textPresence        = presenceColumns + `installation i WHERE i.product = $1`
+	textPresenceExposed = presenceColumns + `exposure x JOIN installation i ON i.product = $1 AND i.endpoint = x.endpoint WHERE x.rollout = $4`
+	textPresenceMost    = presenceColumns + `installation i WHERE i.product = $1 AND EXISTS (SELECT 1 FROM exposure x WHERE x.rollout = $4 AND x.endpoint = i.endpoint)`
 )
 
 // presence is how many endpoints there are, and are online, or gone.

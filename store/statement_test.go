@@ -97,7 +97,7 @@ func statements(t *testing.T) (out []string) {
 					return false
 				}
 			}
-			if v, ok := n.(*ast.ValueSpec); ok && len(v.Names) == 1 && (v.Names[0].Name == "columns" || v.Names[0].Name == "rolloutColumns") {
+			if v, ok := n.(*ast.ValueSpec); ok && len(v.Names) == 1 && strings.HasSuffix(strings.ToLower(v.Names[0].Name), "columns") {
 				return false // completed where it is used
 			}
 			e, ok := n.(ast.Expr)
