@@ -132,6 +132,27 @@ func (e Expected) Lower(delta float64) float64 {
 	return min(e.Mean, scale*q)
 }
 
+// LeastCount is the lower limit, at error delta, of a count of which mean or more
+// were to be expected: Chernoff's for a Poisson count, whose lower tail is never
+// below that of as many draws without replacement (Hoeffding 1963, Theorem 4).
+func LeastCount(mean, delta float64) float64 {
+	if !(mean > 0 && delta > 0 && delta < 1) {
+		return 0
+	}
+	return max(0, mean-math.Sqrt(-2*mean*math.Log(delta)))
+}
+
+// MostCount is the upper limit, at error delta, of a count of which mean or fewer were
+// to be expected: Bernstein's, of the same counts. It is +Inf for a delta that is no
+// probability.
+func MostCount(mean, delta float64) float64 {
+	if !(mean >= 0 && delta > 0 && delta < 1) {
+		return math.Inf(1)
+	}
+	l := -math.Log(delta)
+	return mean + l/3 + math.Sqrt(l*l/9+2*mean*l)
+}
+
 // UpperExcess is the upper confidence limit of the excess failure probability of
 // n treated endpoints of which failed failed while e was to be expected. The
 // error is at most delta for the count and controlDelta for the expectation.

@@ -99,6 +99,50 @@ func TestBoundsAreNumbers(t *testing.T) {
 	})
 }
 
+// TestCountsKeepToTheirLimits: a Poisson count, by summation, and a hypergeometric one
+// (of 400 that fail among 2000, those in a cohort of 300, of 15) lie below the least or
+// above the most with probability delta at most.
+func TestCountsKeepToTheirLimits(t *testing.T) {
+	for _, delta := range []float64{0.05, 1e-3, 1e-5} {
+		tails := func(name string, mean float64, p func(k int) float64, most int) {
+			below, above := 0.0, 0.0
+			for k := range most {
+				if float64(k) < LeastCount(mean, delta) {
+					below += p(k)
+				}
+				if float64(k) > MostCount(mean, delta) {
+					above += p(k)
+				}
+			}
+			if below > delta || above > delta {
+				t.Errorf("%s, mean %g, delta %g: %g below, %g above", name, mean, delta, below, above)
+			}
+		}
+		for _, m := range []float64{0.01, 0.5, 3, 40, 700} {
+			tails("Poisson", m, func(k int) float64 {
+				g, _ := math.Lgamma(float64(k) + 1)
+				return math.Exp(float64(k)*math.Log(m) - m - g)
+			}, 2000)
+		}
+		for _, failed := range []int{400, 15} {
+			tails("hypergeometric", float64(failed)*300/2000, func(k int) float64 {
+				if k > failed {
+					return 0
+				}
+				return math.Exp(logChoose(300, k) + logChoose(1700, failed-k) - logChoose(2000, failed))
+			}, 300)
+		}
+	}
+	for _, v := range []float64{LeastCount(5, 0), LeastCount(math.NaN(), 0.1), LeastCount(1, 1e-9)} {
+		if v != 0 {
+			t.Errorf("at least %g, without knowledge", v)
+		}
+	}
+	if v := MostCount(5, 0); !math.IsInf(v, 1) {
+		t.Errorf("at most %g, without an error", v)
+	}
+}
+
 func TestWhereGonumGivesUp(t *testing.T) {
 	if u := UpperRate(10, 19000, 1e-9); math.Abs(u/0.0022941781-1) > 0.01 {
 		t.Errorf("10 of 19000 at 1e-9: %g", u)

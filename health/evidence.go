@@ -62,10 +62,19 @@ type Look struct {
 	// that were away when its turn was drawn: it is no draw any more, and nothing is
 	// bet on it by itself. All treated together still are what the controls are.
 	Joined bool
+	// Returning is the first cohort that was opened when everyone who was there had
+	// the release; 0 is none. It and those after it are of endpoints that came back:
+	// no draw from those they are compared with. Their baseline may be higher by
+	// ReturningMargin and the evidence still holds.
+	Returning int
 }
 
 // CoverageMargin is how much higher the coverage cohort's baseline may be.
 const CoverageMargin = 3
+
+// ReturningMargin is the same for endpoints that came back. Laptops that fall asleep
+// without a goodbye are two to three times as often silent as the fleet at night.
+const ReturningMargin = 10
 
 // Valid tells whether a look can be true; At may not lie before zero.
 func (l Look) Valid() bool {
@@ -156,7 +165,7 @@ func fresh(started float64) (s Stream) {
 
 // since is the look with failures counted since the last.
 func (l Look) since(e Evidence) Look {
-	d := Look{Cohorts: slices.Clone(l.Cohorts), Coverage: l.Coverage.since(e.Coverage), Control: l.Control.since(e.Control)}
+	d := Look{Cohorts: slices.Clone(l.Cohorts), Coverage: l.Coverage.since(e.Coverage), Control: l.Control.since(e.Control), Returning: l.Returning}
 	for i, c := range e.Cohorts {
 		d.Cohorts[i] = l.Cohorts[i].since(c)
 	}
@@ -191,6 +200,9 @@ func (d Look) bet(i int) bet {
 		t, o = d.Cohorts[i-2], d.Control
 		for _, later := range d.Cohorts[i-1:] {
 			o.plus(later)
+		}
+		if d.Returning > 0 && i-2 >= d.Returning {
+			t.AtRisk *= ReturningMargin
 		}
 	}
 	b := bet{treated: t.byChannel(), others: o.byChannel()}

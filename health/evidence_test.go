@@ -209,6 +209,37 @@ func TestWhoComesLaterIsNoDraw(t *testing.T) {
 	}
 }
 
+// TestWhoCameBackIsComparedWithAMargin: a cohort of laptops that were away, three times
+// as often silent as the controls by their nature, halts nothing; a release that kills
+// them does after a few. The first cohorts are judged as before.
+func TestWhoCameBackIsComparedWithAMargin(t *testing.T) {
+	play := func(returning int, silent func(k int64) int64) float64 {
+		var e Evidence
+		for i := range 20 {
+			k := int64(i + 1)
+			e = e.Next(Look{
+				At: time.Duration(i+1) * 10 * time.Second, Returning: returning,
+				Cohorts: []Arm{{Silent: 120 * k, AtRisk: 4_000_000, AtLeast: 4_000_000}, {Silent: silent(k), AtRisk: 50_000, AtLeast: 50_000}},
+				Control: Arm{Silent: 3 * k, AtRisk: 100_000, AtLeast: 100_000},
+			})
+		}
+		return e.Log()
+	}
+	threefold := func(k int64) int64 { return 9 * k / 2 }
+	if e := play(0, threefold); e < math.Log(1e4) {
+		t.Fatalf("a draw three times as often silent: log e-value %.1f", e)
+	}
+	if e := play(1, threefold); e > 1 {
+		t.Errorf("the same of endpoints that came back: log e-value %.1f", e)
+	}
+	if e := play(1, func(k int64) int64 { return threefold(k) + 50*k }); e < math.Log(1e4) {
+		t.Errorf("50 more of them killed at each look: log e-value %.1f", e)
+	}
+	if e := play(2, threefold); e < math.Log(1e4) {
+		t.Errorf("a draw before others came back: log e-value %.1f", e)
+	}
+}
+
 // TestProportionsAreWorthOneWithoutAFault enumerates two batches.
 func TestProportionsAreWorthOneWithoutAFault(t *testing.T) {
 	for _, p := range []float64{0.02, 0.3, 0.7} {

@@ -14,7 +14,7 @@ import (
 type Observed struct {
 	// Cohorts are the endpoints granted at random, by the rung of their grant.
 	Cohorts []Cohort `json:"cohorts"`
-	// Coverage are those chosen to cover the fleet.
+	// Coverage are those chosen to cover the fleet; until Rules 4 without ByAge.
 	Coverage Cohort     `json:"coverage"`
 	Control  health.Arm `json:"control"` // not granted, on the same beacon schedule
 	// Cells are the segments in which anything failed, by rising id; CellsTested is
@@ -80,6 +80,9 @@ type Knowledge struct {
 	// Tested is the most segments that were ever watched: a threshold never falls
 	// because the fleet became more alike.
 	Tested int64 `json:"tested,omitempty"`
+	// Returning is the first cohort that was opened when everyone who was there had
+	// the release: it and the later ones are of endpoints that came back. 0 is none.
+	Returning int64 `json:"returning,omitempty"`
 }
 
 // Gated is what was to be expected of a cohort when its youngest member reached
@@ -117,7 +120,7 @@ type MeasureEvidence struct {
 }
 
 // Bound is one horizon's budget inequality: Allowed = Before + (Budget -
-// BeforeFailed) / Upper.
+// (BeforeFailed - BeforeUnharmed)) / Upper.
 type Bound struct {
 	Age      string  `json:"age"` // or "vitals", or with Measure a measure
 	Budget   float64 `json:"budget"`
@@ -128,10 +131,11 @@ type Bound struct {
 	Expected float64 `json:"expected"`
 	Allowed  float64 `json:"allowed"`
 	// Before were exposed before the cohort, and BeforeFailed of them had failed by
-	// the age.
-	Before       int64 `json:"before,omitempty"`
-	BeforeFailed int64 `json:"before_failed,omitempty"`
-	Measure      bool  `json:"measure,omitempty"`
+	// the age: at least BeforeUnharmed by no fault of the release.
+	Before         int64   `json:"before,omitempty"`
+	BeforeFailed   int64   `json:"before_failed,omitempty"`
+	BeforeUnharmed float64 `json:"before_unharmed,omitempty"`
+	Measure        bool    `json:"measure,omitempty"`
 }
 
 // check refuses what cannot have been observed.
@@ -140,7 +144,7 @@ func (o Observed) check(b Budget) error {
 		return fmt.Errorf("%d cohorts; at most %d", len(o.Cohorts), health.MaxCohorts)
 	}
 	for i, c := range append(slices.Clone(o.Cohorts), o.Coverage) {
-		if len(c.ByAge) != len(b.Horizons) && i < len(o.Cohorts) {
+		if len(c.ByAge) != len(b.Horizons) && (i < len(o.Cohorts) || len(c.ByAge) > 0) {
 			return fmt.Errorf("cohort %d: failures by %d ages; the policy has %d horizons", i, len(c.ByAge), len(b.Horizons))
 		}
 		for _, f := range c.ByAge {
@@ -170,6 +174,9 @@ func (o Observed) check(b Budget) error {
 }
 
 func (k Knowledge) check(cohorts, horizons int) error {
+	if k.Returning < 0 || k.Returning > health.MaxCohorts {
+		return fmt.Errorf("endpoints came back from cohort %d on; at most %d", k.Returning, health.MaxCohorts)
+	}
 	e := k.Evidence
 	if len(e.Cohorts) > cohorts || len(e.Expected) != len(e.Cohorts) || len(e.Streams) != 0 && len(e.Streams) != len(e.Cohorts)+2 || !(e.Started >= 0 && e.Started <= 1) {
 		return fmt.Errorf("evidence of %d cohorts, %d streams, started %v; %d cohorts are observed", len(e.Cohorts), len(e.Streams), e.Started, cohorts)

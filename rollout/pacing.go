@@ -72,7 +72,7 @@ func (s Snapshot) newPacing(now time.Time) *pacing {
 	}
 	kept := math.Floor(float64(s.Control.Fit) * (1 - p.o.HaltedShare))
 	p.n.Target = int64(kept - math.Floor(kept*p.b.Holdback))
-	look.Joined = s.Pace.Ceiling >= p.n.Target
+	look.Joined, look.Returning = s.Pace.Ceiling >= p.n.Target, int(p.k.Returning)
 	p.k.Evidence = p.k.Evidence.Next(look)
 	if p.b.Segments {
 		p.k.Cells = p.o.mostFailed(health.NextCells(p.k.Cells, p.o.Cells, p.k.Evidence.Started, s.Rules >= 3))
@@ -163,12 +163,6 @@ func (p *pacing) addBound(b Bound) {
 	p.n.Bounds = append(p.n.Bounds, b)
 }
 
-// pays finds what the budget pays for: of those exposed before the cohort it is
-// known what came of them; the others may fail as often as the bound allows.
-func (b *Bound) pays() {
-	b.Allowed = float64(b.Before) + max(0, b.Budget-float64(b.BeforeFailed))/b.Upper
-}
-
 // improve takes the bound that pays for more.
 func (p *pacing) improve(b *Bound, by Bound) {
 	by.Age, by.Budget, by.Measure = b.Age, b.Budget, b.Measure
@@ -176,20 +170,6 @@ func (p *pacing) improve(b *Bound, by Bound) {
 	if by.pays(); by.Allowed > b.Allowed {
 		*b = by
 	}
-}
-
-// before is how many were exposed before a cohort, and how many of those had
-// failed by a horizon. Who was chosen for coverage counts as soon as the youngest
-// of them has reached it; until then as one of the others.
-func (p *pacing) before(cohort, horizon int) (exposed, failed int64) {
-	for _, c := range p.o.Cohorts[:cohort] {
-		exposed, failed = exposed+c.Granted, failed+c.ByAge[horizon]
-	}
-	c := p.o.Coverage
-	if c.Granted > 0 && p.now.Sub(c.Last) >= p.b.Horizons[horizon].Age.Std() {
-		exposed, failed = exposed+c.Granted, failed+c.Arm.Failed()
-	}
-	return exposed, failed
 }
 
 // gate is the bound of one look. A cohort granted before segments were halted is
@@ -207,15 +187,16 @@ func (p *pacing) gate(g Gated) Bound {
 			delta /= float64(max(2, p.o.CellsTested))
 		}
 	}
-	before, failed := p.before(g.Cohort, g.Horizon)
 	// Who was not exposed before is whom the cohort was drawn from; nobody who is
 	// left out since is taken off, which only makes them more.
 	drawn := p.s.Control.Fit
 	for _, earlier := range p.o.Cohorts[:g.Cohort] {
 		drawn -= earlier.Granted
 	}
-	u := health.UpperExcess(c.ByAge[g.Horizon], size, drawn, e, max(delta, 1e-300), p.b.controlDelta())
-	return Bound{Upper: u, Cohort: g.Cohort, Failed: c.ByAge[g.Horizon], Size: size, Expected: e.Mean, Before: before, BeforeFailed: failed}
+	u := health.UpperExcess(c.ByAge[g.Horizon], size, drawn, e, max(delta, 1e-300), p.controlDelta())
+	b := Bound{Upper: u, Cohort: g.Cohort, Failed: c.ByAge[g.Horizon], Size: size, Expected: e.Mean}
+	p.before(&b, g.Cohort, g.Horizon)
+	return b
 }
 
 // alarm halts what the evidence is against: the segment that explains it, or

@@ -108,8 +108,10 @@ func (p Pace) Accept(c health.Counts, refusals int64) Pace {
 // Rules is the version of the rules that new decisions are made by. Since 1 the
 // plan of a budgeted rollout knows the budget of vitals; since 2 the last looks are
 // not spent on cohorts that have not shown all they can; since 3 a segment's evidence
-// counts who is at risk exactly, and begins anew when a segment is halted.
-const Rules = 3
+// counts who is at risk exactly, and begins anew when a segment is halted; since 4
+// cohorts before a bound's count by what they failed beyond their controls, coverage by
+// each horizon's age, and endpoints that came back are compared with a margin.
+const Rules = 4
 
 // Snapshot is all that a decision may depend on. It is recorded with it.
 type Snapshot struct {

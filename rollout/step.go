@@ -117,6 +117,16 @@ func (p *pacing) fill(d Decision) Decision {
 		d.Reasons = append(d.Reasons, Reason{"waiting-for-endpoints", s.unasked()})
 		return d
 	}
+	if p.s.Rules >= 4 {
+		if p.k.Returning == 0 {
+			p.k.Returning = s.Pace.Rung + 1
+		} else if s.Pace.Rung >= lastLooks {
+			// Everyone who was there has it: more looks at the few who come back would
+			// be the last ones, and let nobody in who may not come anyway.
+			d.Reasons = append(d.Reasons, Reason{"waiting-for-endpoints", s.unasked()})
+			return d
+		}
+	}
 	d.Action = Advance
 	d.Pace.Cover = p.o.Coverage.Granted
 	d.Pace.Ceiling = p.random() + d.Pace.Cover

@@ -25,7 +25,6 @@ func (c conn) observed(ctx context.Context, r Rollout, now time.Time) (*rollout.
 		o.Cohorts[i] = rows[int64(i)].observed(r, now)
 	}
 	o.Coverage = rows[rungCoverage].observed(r, now)
-	o.Coverage.ByAge = nil
 	if n := rows[rungControl]; n != nil {
 		o.Control = health.Arm{Harmed: n.harmed, Silent: n.silent}
 		o.Vitals = n.measured > 0

@@ -17,7 +17,7 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // what the server would know.
 type budgeted struct {
 	s       rollout.Snapshot
-	matured [cohorts - 1][]maturity // by cohort and horizon
+	matured [cohorts][]maturity // by cohort and horizon
 	last    rollout.Decision
 }
 
@@ -94,7 +94,6 @@ func (b *budgeted) observe(w *run, now time.Time) {
 		o.Cohorts = nil
 	}
 	o.Coverage = b.cohort(w, coverage)
-	o.Coverage.ByAge = nil
 	failed += w.failed[coverage][0] + w.failed[coverage][1]
 	controls := int64(w.controls())
 	o.Control = health.Arm{Harmed: int64(w.control[0]), Silent: int64(w.control[1]), AtRisk: controls, AtLeast: controls}
@@ -117,14 +116,11 @@ func (b *budgeted) cohort(w *run, k int) rollout.Cohort {
 		},
 		Slow: int64(w.vitals[k][0]), Measured: int64(w.vitals[k][1]), Measures: slices.Clone(w.compared[k]),
 	}
-	if k == coverage {
-		return c
-	}
 	for j, h := range b.s.Policy.Budget.Horizons {
 		m := &b.matured[k][j]
 		seen := w.failed[k][0] + w.failed[k][1]
 		age := int(h.Age.Std().Seconds() / second)
-		closed := int64(k) < b.s.Pace.Rung || int64(w.exposed()) >= b.s.Pace.Ceiling
+		closed := k == coverage || int64(k) < b.s.Pace.Rung || int64(w.exposed()) >= b.s.Pace.Ceiling
 		if m.at == 0 && closed && w.t-w.last[k] >= age {
 			m.at, m.failed = w.t, seen
 		}

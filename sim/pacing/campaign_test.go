@@ -151,15 +151,18 @@ func TestSurprisingCounts(t *testing.T) {
 }
 
 // TestTheBudgetHoldsAtEveryFailureRate sweeps prompt faults from one in one to
-// one in fifty thousand, silent and reported; more seeds by -goods.
+// one in fifty thousand, silent and reported, and silent while regions fail; more seeds
+// by -goods.
 func TestTheBudgetHoldsAtEveryFailureRate(t *testing.T) {
 	p := withoutSegments(t)
 	each := max(1, *goods/500)
 	played, over, worst := 0, 0, 0.0
-	for _, silent := range []float64{1, 0} {
+	for _, world := range []Fault{{Silent: 1}, {Silent: 0}, {Silent: 1, Outages: true}} {
 		for _, rate := range []float64{1, 0.5, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02, 0.01, 0.005, 0.003, 0.002, 0.0015, 0.001, 5e-4, 3e-4, 2e-4, 1.5e-4, 1e-4, 8e-5, 5e-5, 2e-5} {
 			for seed := range each {
-				r := p.Play(large(), Fault{Name: "sweep", Kills: rate, Silent: silent, Until: 180}, 50_000+uint64(seed))
+				x := world
+				x.Name, x.Kills, x.Until = "sweep", rate, 180
+				r := p.Play(large(), x, 50_000+uint64(seed))
 				played++
 				worst = max(worst, r.Harmed)
 				if r.Harmed > 1000 {

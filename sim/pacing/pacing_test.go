@@ -116,6 +116,25 @@ func TestWhatTheWorldDoesIsNotTheReleasesFault(t *testing.T) {
 	}
 }
 
+// TestOutagesHoldNobodyUp: endpoints that outages silenced for hours in the earlier
+// cohorts, or in the 100 seconds of one, spent the budget as harm, and these rollouts
+// waited for a person. In the last, laptops that came back were halted for falling
+// asleep more often than their controls.
+func TestOutagesHoldNobodyUp(t *testing.T) {
+	for _, c := range []struct {
+		policy, fault string
+		seed          uint64
+	}{{"flash-1", "good-outages", 8}, {"driver-1", "good-outages", 1}, {"driver-1", "good-outages", 8}, {"driver-1", "good-diurnal", 13}} {
+		p := preset(t, c.policy)
+		b := *p.Rollout.Budget
+		b.Segments = false // none is halted, and the test takes a tenth of the time
+		p.Rollout.Budget = &b
+		if r := p.Play(large(), fault(t, c.fault), c.seed); r.Halted || r.T99 == 0 {
+			t.Errorf("%+v: %+v", c, r)
+		}
+	}
+}
+
 // TestSmallFleetsFinishToo: what holds for millions may not lock up a hundred.
 // With longer horizons it may: in a few thousand endpoints the baseline hides a
 // harm of half a percent, and a person decides.
