@@ -125,6 +125,7 @@ func TestAReporterNeedsABrowserAndNoScript(t *testing.T) {
 func reportByBrowser(t *testing.T, name string, ctx context.Context) {
 	s, _ := openServer(t)
 	type css = chromedp.CSS
+	const message, credit = `form:has(input[value=message]) textarea`, `form:has(input[value=credit]) input[name=text]`
 	shows(t, ctx, name+"-form", chromedp.Navigate(s.URL()+"/report"))
 	long := strings.Repeat("a-rule-without-any-space-in-it", 6)
 	shows(t, ctx, name+"-refused",
@@ -139,7 +140,7 @@ func reportByBrowser(t *testing.T, name string, ctx context.Context) {
 	file := filepath.Join(t.TempDir(), "events.txt")
 	check(t, os.WriteFile(file, []byte("ipc *\n"), 0o644))
 	text := shows(t, ctx, name+"-page",
-		chromedp.SetValue(css("#cwe"), "CWE-155"), chromedp.SetUploadFiles(css("#files"), []string{file}), chromedp.Click(css("form button")), chromedp.WaitVisible(css("code")))
+		chromedp.SetValue(css("#cwe"), "CWE-155"), chromedp.SetUploadFiles(css("#files"), []string{file}), chromedp.Click(css("form button")), chromedp.WaitVisible(css(message)))
 	at := where(t, ctx, chromedp.Location())
 	if !strings.Contains(text, "Your report is kept") || !strings.Contains(text, "events.txt") || !strings.Contains(at, "/report/") {
 		t.Fatalf("at %s she reads %q", at, text)
@@ -151,7 +152,6 @@ func reportByBrowser(t *testing.T, name string, ctx context.Context) {
 	_, err = s.Store().CommitReport(t.Context(), store.Engine("test"), reports[0].ID, store.AnyRevision, []psirt.Fact{answer}, time.Now(), nil)
 	check(t, err)
 	at, _, _ = strings.Cut(at, "?")
-	const message, credit = `form:has(input[value=message]) textarea`, `form:has(input[value=credit]) input[name=text]`
 	text = shows(t, ctx, name+"-answered", chromedp.Navigate(at), chromedp.SendKeys(css(message), "1.2 and later"), chromedp.Click(css(`form:has(input[value=message]) button`)), chromedp.WaitVisible(css("article.mine")))
 	for _, want := range []string{"Which version?", "1.2 and later"} {
 		if !strings.Contains(text, want) {
