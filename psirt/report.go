@@ -122,6 +122,7 @@ type ReportReceived struct {
 	References  []string     `json:"references,omitempty"` // URLs, never fetched
 	Reporter    string       `json:"reporter,omitempty"`   // name for the credit line
 	Contact     string       `json:"contact,omitempty"`    // address, if the reporter gave one
+	Encrypted   bool         `json:"encrypted,omitempty"`  // it came in an encrypted mail
 	Language    string       `json:"language,omitempty"`   // BCP 47, for answers
 	Exercise    bool         `json:"exercise,omitempty"`   // a red team's: nobody outside is told
 	Attachments []Attachment `json:"attachments,omitempty"`

@@ -37,7 +37,7 @@ func (d *Door) Parcel(ctx context.Context, papers Papers, l store.Letter) (notif
 		p.Key = string(key)
 	}
 	p.MessageID = d.AnswerID(id, int(l.Seq))
-	p.Message = notify.Message{Subject: "Your report " + id, Opaque: "...", Body: d.letterText(l.Kind, id, p.Key == "" && wasEncrypted(r.ReportReceived))}
+	p.Message = notify.Message{Subject: "Your report " + id, Opaque: "...", Body: d.letterText(l.Kind, id, p.Key == "" && r.Encrypted)}
 	return p, nil
 }
 

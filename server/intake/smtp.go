@@ -223,7 +223,7 @@ const (
 // mailReport makes a report of a mail. The message as it came is its first file,
 // so that nothing is lost that we did not understand.
 func mailReport(m intake.Mail, raw []byte) (store.Submission, error) {
-	r := psirt.ReportReceived{Source: psirt.FromMail, Title: m.Subject, Text: mailText(m), Reporter: m.Name}
+	r := psirt.ReportReceived{Source: psirt.FromMail, Title: m.Subject, Text: mailText(m), Reporter: m.Name, Encrypted: m.Encrypted}
 	if r.Title == "" {
 		r.Title = "A mail without a subject"
 	}
@@ -259,9 +259,9 @@ func mailText(m intake.Mail) string {
 	b.WriteString("\n\n---\n\n")
 	switch {
 	case m.Encrypted && m.Signature == intake.SignedBy:
-		fmt.Fprintf(&b, cameEncrypted+", signed by the key %s that it brought along.\n", m.Signer)
+		fmt.Fprintf(&b, "Came encrypted, signed by the key %s that it brought along.\n", m.Signer)
 	case m.Encrypted:
-		b.WriteString(cameEncrypted + signatureText(m) + ".\n")
+		b.WriteString("Came encrypted" + signatureText(m) + ".\n")
 	default:
 		b.WriteString("Came in clear" + signatureText(m) + ". Its sender's address is not proven.\n")
 	}
@@ -269,15 +269,6 @@ func mailText(m intake.Mail) string {
 		b.WriteString("\n* could not be read: " + p)
 	}
 	return strings.TrimSpace(b.String())
-}
-
-// cameEncrypted begins what is noted beneath the text of a mail that did.
-const cameEncrypted = "Came encrypted"
-
-// wasEncrypted tells whether a report came in an encrypted mail, by that note.
-func wasEncrypted(r psirt.ReportReceived) bool {
-	i := strings.LastIndex(r.Text, "---\n\n")
-	return r.Source == psirt.FromMail && i >= 0 && strings.HasPrefix(r.Text[i+len("---\n\n"):], cameEncrypted)
 }
 
 func signatureText(m intake.Mail) string {
