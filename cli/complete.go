@@ -49,10 +49,11 @@ func flagValues(c *cobra.Command) map[string][]string {
 	for _, w := range faultWords {
 		faults = append(faults, w.name)
 	}
-	return map[string][]string{
-		"output": {"table", "json"}, "policy": policies, "fault": faults,
-		"tlp": {string(psirt.Clear), string(psirt.Green), string(psirt.Amber), string(psirt.AmberStrict), string(psirt.Red)},
+	var labels []string
+	for _, l := range psirt.Labels {
+		labels = append(labels, string(l))
 	}
+	return map[string][]string{"output": {"table", "json"}, "policy": policies, "fault": faults, "tlp": labels}
 }
 
 // completeList completes one of the values, or several with commas between them;

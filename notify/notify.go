@@ -27,6 +27,9 @@ import (
 // ErrInvalid: the input breaks a rule of this package.
 var ErrInvalid = errors.New("invalid notice")
 
+// SecretBytes is the length of a webhook's secret (Standard Webhooks: 24 to 64).
+const SecretBytes = 32
+
 // invalid says where a rule is broken.
 func invalid(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, ErrInvalid)...)

@@ -53,22 +53,23 @@ const (
 	Red         TLP = "RED"
 )
 
-var labels = []TLP{Clear, Green, Amber, AmberStrict, Red}
+// Labels lists them in order.
+var Labels = []TLP{Clear, Green, Amber, AmberStrict, Red}
 
 // ParseTLP reads a label, with or without "TLP:", in any case.
 func ParseTLP(s string) (TLP, error) {
 	t := TLP(strings.TrimPrefix(strings.ToUpper(s), "TLP:"))
-	if slices.Contains(labels, t) {
+	if slices.Contains(Labels, t) {
 		return t, nil
 	}
 	return "", fmt.Errorf("label %q: want CLEAR, GREEN, AMBER, AMBER+STRICT or RED: %w", s, ErrInvalid)
 }
 
 // Rank orders the labels: 0 is CLEAR, 4 is RED, -1 is none.
-func (t TLP) Rank() int { return slices.Index(labels, t) }
+func (t TLP) Rank() int { return slices.Index(Labels, t) }
 
 // RankTLP is the label of a rank.
-func RankTLP(rank int) TLP { return labels[min(max(rank, 0), len(labels)-1)] }
+func RankTLP(rank int) TLP { return Labels[min(max(rank, 0), len(Labels)-1)] }
 
 var (
 	reportName = regexp.MustCompile(`^RP-[0-9A-Z]{13}$`)

@@ -41,9 +41,10 @@ func (p *pacing) before(b *Bound, cohort, horizon int) {
 // fleet that it was drawn from, and what a count may exceed. The smaller harm holds,
 // unless they contradict each other. A cohort whose expectation is not known counts raw.
 func (p *pacing) unharmed(b Bound, cohort, horizon int) float64 {
-	most, least := make([]float64, cohort), make([]float64, cohort)
+	most, least, draw := make([]float64, cohort), make([]float64, cohort), make([]bool, cohort)
 	for i, c := range p.o.Cohorts[:cohort] {
-		e, _ := p.expected(i, horizon)
+		e, known := p.expected(i, horizon)
+		draw[i] = known && !p.returned(cohort)
 		failed, low := float64(c.ByAge[horizon]), e.Lower(p.controlDelta())
 		most[i] = max(0, failed-health.LeastCount(low, p.countDelta()))
 		least[i] = failed - health.MostCount(2*e.Mean-low, p.countDelta())
@@ -53,7 +54,7 @@ func (p *pacing) unharmed(b Bound, cohort, horizon int) float64 {
 		rate := (sum(most) + b.Upper*max(0, fit-float64(b.Before))) / max(1, fit)
 		for i, c := range p.o.Cohorts[:cohort] {
 			m := health.MostCount(rate*float64(c.Granted), p.countDelta())
-			if _, ok := p.expected(i, horizon); ok && !p.returned(cohort) && least[i] <= m {
+			if draw[i] && least[i] <= m {
 				most[i] = min(most[i], m)
 			}
 		}

@@ -86,7 +86,7 @@ func (s noticeService) SetContact(ctx context.Context, req *connect.Request[head
 	}
 	out := &headgatev1.SetContactResponse{}
 	if k.Webhook != "" && k.Webhook != before.Webhook {
-		k.Secret = make([]byte, webhook.SecretBytes)
+		k.Secret = make([]byte, notify.SecretBytes)
 		rand.Read(k.Secret) // never fails: it aborts the program instead
 		out.WebhookSecret = webhook.SecretText(k.Secret)
 	}

@@ -84,8 +84,8 @@ func (s *Server) handler() (all http.Handler, usual []lane.Route) {
 // apiPrefix begins the path of each call.
 const apiPrefix = "/headgate.v1."
 
-// spoken tells whether a call's body may be in a language that Connect reads. It is
-// asked the rest: this is for who forgot to say, as curl -d does.
+// spoken tells whether a call says in which language its body is, other than a form,
+// which is what curl -d says. Whether Connect reads it is Connect's to judge.
 func spoken(contentType string) bool {
 	return contentType != "" && !strings.HasPrefix(contentType, "application/x-www-form-urlencoded")
 }

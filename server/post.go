@@ -23,13 +23,16 @@ const lettersEvery = 2 * time.Second
 func (s *Server) wirePost(door *intake.Door) error {
 	s.postmen = nil
 	direct := func(context.Context) error { return nil }
-	s.addPostman(control.HookRound, func(ctx context.Context, l store.Letter) notify.Answer {
-		p, err := s.callParcel(l)
-		if err != nil {
-			return notify.Answer{Outcome: notify.Refused, Detail: err.Error()}
+	calls := func(by control.Transport) func(context.Context, store.Letter) notify.Answer {
+		return func(ctx context.Context, l store.Letter) notify.Answer {
+			p, err := s.callParcel(l)
+			if err != nil {
+				return notify.Answer{Outcome: notify.Refused, Detail: err.Error()}
+			}
+			return by.Send(ctx, p, direct)
 		}
-		return s.courier.Transports[notify.Webhook].Send(ctx, p, direct)
-	})
+	}
+	s.addPostman(control.HookRound, calls(s.courier.Transports[notify.Webhook]))
 	mail := s.courier.Transports[notify.Email]
 	if s.cfg.OutgoingMail != nil {
 		sender, err := s.cfg.OutgoingMail.sender(s.cfg.Now())
@@ -39,13 +42,7 @@ func (s *Server) wirePost(door *intake.Door) error {
 		mail = sender
 	}
 	if s.mailsCalls = mail != nil; s.mailsCalls {
-		s.addPostman(control.CallRound, func(ctx context.Context, l store.Letter) notify.Answer {
-			p, err := s.callParcel(l)
-			if err != nil {
-				return notify.Answer{Outcome: notify.Refused, Detail: err.Error()}
-			}
-			return mail.Send(ctx, p, direct)
-		})
+		s.addPostman(control.CallRound, calls(mail))
 	}
 	if door == nil || s.cfg.OutgoingMail == nil {
 		return nil

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/headgate/headgate/notify"
 	"github.com/headgate/headgate/psirt"
 )
 
@@ -46,9 +47,6 @@ type HookSecret struct {
 	URL    string
 	Secret []byte
 }
-
-// hookSecretBytes is the length of a webhook's secret (Standard Webhooks: 24 to 64).
-const hookSecretBytes = 32
 
 // SetRoster puts a roster in force. Whoever may triage may; the text stays as it
 // was given. Each webhook that it names has a secret: a new one is made for an
@@ -105,7 +103,7 @@ func (c conn) hookSecrets(ctx context.Context, urls []string, afresh bool, now t
 		if !afresh && slices.Contains(kept, url) {
 			continue
 		}
-		h := HookSecret{URL: url, Secret: make([]byte, hookSecretBytes)}
+		h := HookSecret{URL: url, Secret: make([]byte, notify.SecretBytes)}
 		rand.Read(h.Secret) // never fails: it aborts the program instead
 		if _, err := c.exec(ctx, `INSERT INTO call_hook (url, secret, made) VALUES ($1, $2, $3)`, url, h.Secret, micros(now)); err != nil {
 			return nil, err

@@ -107,6 +107,14 @@ func (s *Store) Composition(ctx context.Context, id int64, since, now time.Time)
 		if err != nil {
 			return err
 		}
+		fit := int64(0)
+		for _, g := range out {
+			fit += g.Fit
+		}
+		if r.Counts.Exposed*rollout.EarlyPart > fit {
+			// No segment's evidence is young, and what it counts too much is little.
+			return nil
+		}
 		return c.groupsEarly(ctx, r, func(labels string) *rollout.Group {
 			if i, ok := at[labels]; ok {
 				return &out[i]
@@ -129,13 +137,8 @@ const (
 		FROM first_failure f JOIN endpoint e ON e.id = f.endpoint WHERE f.rollout = $1 AND NOT f.exposed GROUP BY e.labels`
 )
 
-// groupsEarly fills in what of each group came first, while few are exposed: when
-// many are, no segment's evidence is young, and what it counts too much is little.
+// groupsEarly fills in what of each group came first.
 func (c conn) groupsEarly(ctx context.Context, r Rollout, group func(labels string) *rollout.Group) error {
-	fit := int64(0)
-	if err := c.row(ctx, `SELECT COUNT(*) FROM installation WHERE product = $1`, r.Product).Scan(&fit); err != nil || r.Counts.Exposed*rollout.EarlyPart > fit {
-		return err
-	}
 	const never = math.MaxInt64 / 2
 	first := [2]int64{never, never}
 	rows, err := c.rows(ctx, textFirst, r.ID, int64(never))

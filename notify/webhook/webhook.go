@@ -50,9 +50,6 @@ type Config struct {
 	Now func() time.Time
 }
 
-// SecretBytes is the length of a webhook's secret (Standard Webhooks: 24 to 64).
-const SecretBytes = 32
-
 // SecretText is a secret as Standard Webhooks writes it.
 func SecretText(secret []byte) string { return "whsec_" + base64.StdEncoding.EncodeToString(secret) }
 
