@@ -1,6 +1,8 @@
 package rollout
 
 import (
+	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -93,6 +95,12 @@ func TestAMeasureGatesAndHalts(t *testing.T) {
 		}
 		if d.Action != c.action || !strings.Contains(said, c.says) {
 			t.Errorf("%s: %s, %s", name, d.Action, said)
+		}
+		// As the ledger keeps it, it is decided again just so.
+		raw, err := json.Marshal(s)
+		var again Snapshot
+		if err != nil || json.Unmarshal(raw, &again) != nil || !reflect.DeepEqual(decide(t, again, t0.Add(2*time.Minute)), d) {
+			t.Errorf("%s: %v: from %s another decision", name, err, raw)
 		}
 		for _, b := range d.Numbers.Bounds {
 			// The second cohort pays for more than the first, by the same rule.
